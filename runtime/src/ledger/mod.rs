@@ -1,0 +1,154 @@
+//! The durable record of claims and receipts.
+//!
+//! # Invariants
+//! 1. A body runs only under a claim whose commit the store has acknowledged.
+//! 2. A new epoch is granted only when the epoch before it is known not to have happened.
+//! 3. A settlement changes a claim only if its epoch and attempt are the claim's own.
+//! 4. The payload's fingerprint is compared before anything else, in every state.
+//! 5. What fails is treated as unknown: a claim that may have been committed is released, never assumed free; a
+//!    settlement that may have been lost is `unsettled`, never assumed done.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_channel::oneshot;
+use uuid::Uuid;
+
+use crate::refused::Refused;
+
+/// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Digest(pub(crate) [u8; 32]);
+
+/// The fingerprint of the payload: every parameter that is not skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint(pub(crate) [u8; 32]);
+
+/// One start of a body, named by the caller, so that a lost acknowledgement is asked again and not guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Attempt(pub(crate) Uuid);
+
+/// What a caller wants to do once.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimRequest {
+    pub(crate) namespace: String,
+    pub(crate) action: String,
+    /// Where in the code a *defaulted* action stands; `None` if the code names its action.
+    pub(crate) place: Option<String>,
+    pub(crate) key: String,
+    pub(crate) digest: Digest,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) attempt: Attempt,
+    /// How long to wait for a live duplicate's receipt. `None`: not at all.
+    pub(crate) wait_until: Option<Instant>,
+    /// How long the receipt is to be kept. `None`: for ever.
+    pub(crate) retain: Option<Duration>,
+}
+
+/// What the caller must do next.
+#[derive(Debug)]
+#[must_use = "it says whether the body may run"]
+pub(crate) enum Claimed {
+    /// Run the body, then settle with this epoch.
+    Run { epoch: u64 },
+    /// Give this receipt again. `None`: it was committed without a body.
+    Replay(Option<Vec<u8>>),
+    /// Give this recorded error again.
+    ReplayError(Vec<u8>),
+    /// Do not run.
+    Refuse(Refused),
+}
+
+/// How a started body ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Settlement {
+    /// It happened. `None`: the result could not be encoded, or was too large.
+    Committed(Option<Vec<u8>>, ReceiptLoss),
+    /// The error is the outcome (`on_err = "record"`).
+    Failed(Vec<u8>),
+    /// Nobody knows: the text says how it ended (`panic`, `cancelled`, `err`).
+    InDoubt(&'static str),
+    /// The effect surely did not happen: the key is free again, for the same payload.
+    Released(&'static str),
+}
+
+/// Why a committed claim has no receipt body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiptLoss {
+    None,
+    Unencodable,
+    TooLarge,
+}
+
+/// A settlement on its way to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct SettleRequest {
+    pub(crate) digest: Digest,
+    pub(crate) epoch: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) settlement: Settlement,
+}
+
+/// What became of a settlement.
+#[derive(Debug)]
+#[must_use = "a settlement may not have taken effect"]
+pub(crate) enum Settled {
+    /// It is on record, durably.
+    Recorded,
+    /// A newer attempt or a person decided otherwise: kept as evidence, changed nothing.
+    Fenced,
+    /// The store could not record it (the text says why).
+    Unsettled(String),
+}
+
+/// One line of the audit chain: everything that is not the happy path.
+#[derive(Clone, Debug)]
+pub(crate) struct AuditRecord {
+    /// `denied`, `refused`, `in_doubt`, …
+    pub(crate) kind: &'static str,
+    pub(crate) actor: String,
+    pub(crate) action: String,
+    /// Anything else worth knowing, as one JSON object.
+    pub(crate) detail: serde_json::Value,
+    pub(crate) at: SystemTime,
+}
+
+/// An answer that a store's own thread will send. Awaited by asynchronous callers, [`wait`](Ticket::wait)ed for by others.
+///
+/// A store that dies drops the sender: the ticket then resolves to `None`, which every caller treats as unknown.
+pub(crate) struct Ticket<T>(oneshot::Receiver<T>);
+
+impl<T> Ticket<T> {
+    pub(crate) fn new() -> (oneshot::Sender<T>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Ticket(receiver))
+    }
+
+    pub(crate) fn ready(value: T) -> Self {
+        let (sender, ticket) = Ticket::new();
+        // The receiver is right here.
+        let _ = sender.send(value);
+        ticket
+    }
+
+    /// Blocks this thread; works inside any async runtime, and outside of all.
+    pub(crate) fn wait(self) -> Option<T> {
+        pollster::block_on(self)
+    }
+}
+
+impl<T> Future for Ticket<T> {
+    type Output = Option<T>;
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<T>> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(Result::ok)
+    }
+}
+
+/// A place that keeps claims. Every method returns at once; the work is done by the store's own threads, in the order of the calls.
+///
+/// A caller that drops the ticket of a claim before it is answered gives the claim up: the store releases it.
+pub(crate) trait Store: Send + Sync + std::fmt::Debug {
+    fn claim(&self, request: ClaimRequest) -> Ticket<Claimed>;
+    fn settle(&self, request: SettleRequest) -> Ticket<Settled>;
+    /// Appended with the next commit; the ticket resolves when that is durable.
+    fn audit(&self, record: AuditRecord) -> Ticket<()>;
+}
