@@ -111,8 +111,11 @@ impl Expansion<'_> {
     /// Gives `return` and `?` their type inside of an `async` block, which can't be annotated.
     fn return_edge(&self) -> TokenStream {
         let output = &self.work.output;
-        let edge = self.runtime.private(quote!(edge));
-        ours!(if false { return #edge::<#output>(); })
+        ours! {
+            if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<#output> {
+                return edge;
+            }
+        }
     }
 
     // Output: run_sync::<R, _>(call, refuse, body)
@@ -181,6 +184,8 @@ impl Expansion<'_> {
     }
 
     // Output: static __SITE: Site = …;
+    //         let key = …;
+    //         let payload = …;
     //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
     fn call(&self, mutable: bool) -> TokenStream {
         let Model { action, with, boundary, budgeted, once, .. } = self.model;
@@ -214,12 +219,13 @@ impl Expansion<'_> {
                 set("per", borrowed(key));
             }
         }
-        if let Some(once) = once {
+        let claim = once.as_ref().map(|once| {
             let key = once.key.as_ref().map(|key| key.expand(self.function, self.runtime));
             let payload = self.payload(once);
-            set("once", ours!(#key, #payload));
-        }
-        ours!(#site let #mutable call = #call;)
+            set("once", ours!(key, payload));
+            ours!(let key = #key; #payload)
+        });
+        ours!(#site #claim let #mutable call = #call;)
     }
 
     /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
@@ -261,22 +267,23 @@ impl Expansion<'_> {
         ours!(#here static __SITE: #site #kind = #value;)
     }
 
-    // Output: Payload::new().arg("order_id", &order_id).arg("cents", &cents)
+    // Output: let payload = Payload::new().arg("order_id", &order_id).arg("cents", &cents);
     fn payload(&self, once: &Once) -> TokenStream {
-        let new = self.runtime.private(quote!(Payload::new()));
-        let params = || self.function.params.iter();
-        let args = |param: &Param| -> TokenStream {
+        let mut payload = self.runtime.private(quote!(Payload::new()));
+        let mut statements = TokenStream::new();
+        for param in &self.function.params {
             let kept = param.bindings.iter().filter(|name| once.skip.iter().all(|skip| skip.unraw() != name.unraw()));
-            kept.map(|name| argument(name, param)).collect()
-        };
-        if params().all(|param| param.cfgs.is_empty()) {
-            let args = params().map(args);
-            return ours!(#new #(#args)*);
+            let args: TokenStream = kept.map(|name| argument(name, param)).collect();
+            let cfgs = &param.cfgs;
+            if cfgs.is_empty() {
+                payload.extend(args);
+            } else {
+                // The parameter may be configured away; a link of a chain can't be.
+                statements.extend(ours!(let payload = #payload; #(#cfgs)* let payload = payload #args;));
+                payload = ours!(payload);
+            }
         }
-        // A parameter may be configured away, and a link of a chain can't.
-        let steps = params().map(|param| (args(param), &param.cfgs)).filter(|(args, _)| !args.is_empty());
-        let steps = steps.map(|(args, cfgs)| ours!(#(#cfgs)* let payload = payload #args;));
-        ours!({ let payload = #new; #(#steps)* payload })
+        ours!(#statements let payload = #payload;)
     }
 }
 

@@ -15,13 +15,11 @@ async fn refund(order_id: &str, cents: u64) -> Result<Receipt, RefundError> {
             ::portcullis::budget::Per::Task,
             ::portcullis::OnRefusal::Return,
         );
-    let call = ::portcullis::__private::Call::new(&__SITE)
-        .once(
-            ::portcullis::__private::Key::of(&order_id),
-            ::portcullis::__private::Payload::new()
-                .arg("order_id", &order_id)
-                .arg("cents", &cents),
-        );
+    let key = ::portcullis::__private::Key::of(&order_id);
+    let payload = ::portcullis::__private::Payload::new()
+        .arg("order_id", &order_id)
+        .arg("cents", &cents);
+    let call = ::portcullis::__private::Call::new(&__SITE).once(key, payload);
     ::portcullis::__private::once::<
         Result<Receipt, RefundError>,
         _,
@@ -30,10 +28,10 @@ async fn refund(order_id: &str, cents: u64) -> Result<Receipt, RefundError> {
             ::portcullis::__private::refuse_by_return::<Result<Receipt, RefundError>>,
             ::portcullis::__private::Hold,
             async move {
-                if false {
-                    return ::portcullis::__private::edge::<
-                        Result<Receipt, RefundError>,
-                    >();
+                if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<
+                    Result<Receipt, RefundError>,
+                > {
+                    return edge;
                 }
                 stripe.refund(order_id, cents).await
             },
