@@ -63,7 +63,7 @@ impl Expansion<'_> {
             }
             // The making of the future is part of the work: nothing of it happens before it is awaited.
             Shape::Boxed(ty) => {
-                let awaited = self.made(ours!(::<#ty, _>), body);
+                let awaited = self.made(ours!(::<#ty>), body);
                 ours!(::std::boxed::Box::pin(async move #awaited))
             }
             Shape::Opaque => {

@@ -149,6 +149,14 @@ fn bound(pat: &Pat, names: &mut Vec<Ident>) {
 // Output: (pub fn f(a: u8) -> u8, { a })
 fn behead(tokens: TokenStream) -> (TokenStream, Option<TokenTree>) {
     let mut trees: Vec<TokenTree> = tokens.into_iter().collect();
+    // A `$body:block` of a `macro_rules!` comes in an invisible group.
+    while let Some(TokenTree::Group(group)) = trees.last()
+        && group.delimiter() == Delimiter::None
+    {
+        let inner = group.stream();
+        trees.pop();
+        trees.extend(inner);
+    }
     let ends = match trees.last() {
         Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Brace,
         Some(TokenTree::Punct(punct)) => punct.as_char() == ';',
