@@ -49,7 +49,8 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     fn guarded(&self, body: TokenStream) -> TokenStream {
-        match &self.work.shape {
+        let site = self.site();
+        let call = match &self.work.shape {
             Shape::Sync => {
                 let call = self.call(false);
                 let entered = self.entered().unwrap_or_else(|| ours!(_));
@@ -70,7 +71,8 @@ impl Expansion<'_> {
                 let awaited = self.made(TokenStream::new(), body);
                 ours!(async move #awaited)
             }
-        }
+        };
+        ours!(#site #call)
     }
 
     fn made(&self, turbofish: TokenStream, body: TokenStream) -> Group {
@@ -183,14 +185,12 @@ impl Expansion<'_> {
         }
     }
 
-    // Output: static __SITE: Site = …;
-    //         let key = …;
+    // Output: let key = …;
     //         let payload = …;
     //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
     fn call(&self, mutable: bool) -> TokenStream {
         let Model { action, with, boundary, budgeted, once, .. } = self.model;
         let new = self.runtime.private(quote!(Call::new));
-        let site = self.site();
         let mutable = mutable.then(|| ours!(mut));
         let mut call = ours!(#new(&__SITE));
         let mut set = |method: &str, value: TokenStream| {
@@ -225,7 +225,7 @@ impl Expansion<'_> {
             set("once", ours!(key, payload));
             ours!(let key = #key; #payload)
         });
-        ours!(#site #claim let #mutable call = #call;)
+        ours!(#claim let #mutable call = #call;)
     }
 
     /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
