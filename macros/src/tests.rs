@@ -122,6 +122,8 @@ fn siblings_are_known_by_name_and_by_path() {
     }
     let renamed = taken(quote!(#[::rt2::once(key = "id")] #[boundary(before_cost, crate = ::rt2)]));
     assert!(renamed.contains("::rt2::__private::once_sync") && !renamed.contains("portcullis"), "{renamed}");
+    let own = taken(quote!(#[::rt2::once(key = "id", crate = ::rt2)]));
+    assert!(own.contains("::rt2::__private::once_sync"), "{own}");
     // Another crate's, by its path, is none of our business.
     let text = pretty(budgeted(
         quote!(max_steps = 5),
