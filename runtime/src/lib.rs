@@ -2,6 +2,7 @@
 
 pub mod authority;
 mod boundary;
+mod halt;
 pub mod ledger;
 mod outcome;
 pub mod permit;
