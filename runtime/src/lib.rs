@@ -6,6 +6,8 @@ pub mod ledger;
 mod outcome;
 pub mod permit;
 mod refused;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 pub use boundary::{Boundary, OnRefusal};
 pub use outcome::{FromRefused, Outcome, Replay};

@@ -13,8 +13,12 @@ use std::time::Instant;
 use crate::boundary::Boundary;
 
 mod device;
+#[cfg(feature = "sqlite")]
+mod local;
 
 pub use device::{Device, InvalidDevice};
+#[cfg(feature = "sqlite")]
+pub use local::{Acted, KnownDevice, Local};
 
 /// What a provider's methods return: a boxed future, so that the trait is object-safe.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
