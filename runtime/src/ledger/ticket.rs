@@ -14,47 +14,59 @@ use futures_channel::oneshot;
 /// An answer that a store's own thread will send. Awaited by asynchronous callers, [`wait`](Ticket::wait)ed for by others.
 ///
 /// A store that dies drops the sender: the ticket then resolves to `None`, which every caller treats as unknown.
-pub(crate) struct Ticket<T>(oneshot::Receiver<Parcel<T>>);
+pub(crate) struct Ticket<T>(Way<T>);
 
-/// The store's end of a [`Ticket`].
+/// How the answer comes.
+enum Way<T> {
+    Plain(oneshot::Receiver<T>),
+    Returning(oneshot::Receiver<Parcel<T>>),
+}
+
+/// The store's end of a [`Ticket`] whose answer must not get lost.
 pub(crate) struct Reply<T> {
     sender: oneshot::Sender<Parcel<T>>,
-    untaken: Option<Untaken<T>>,
+    untaken: Untaken<T>,
 }
 
 type Untaken<T> = Box<dyn FnOnce(T) + Send>;
 
 /// An answer under way; what is dropped with its content goes back (invariant 2).
-struct Parcel<T> {
-    content: Option<T>,
-    untaken: Option<Untaken<T>>,
-}
+struct Parcel<T>(Option<(T, Untaken<T>)>);
 
 impl<T> Drop for Parcel<T> {
     fn drop(&mut self) {
-        if let (Some(content), Some(untaken)) = (self.content.take(), self.untaken.take()) {
+        if let Some((content, untaken)) = self.0.take() {
             untaken(content);
         }
     }
 }
 
 impl<T> Ticket<T> {
-    /// A ticket and the reply that resolves it.
-    pub(crate) fn new() -> (Reply<T>, Self) {
+    /// A ticket and the sender that resolves it.
+    pub(crate) fn new() -> (oneshot::Sender<T>, Self) {
         let (sender, receiver) = oneshot::channel();
-        (Reply { sender, untaken: None }, Ticket(receiver))
+        (sender, Ticket(Way::Plain(receiver)))
     }
 
     /// The same; an answer that nobody takes is given to `untaken`, on the thread that drops it.
     pub(crate) fn returning(untaken: impl FnOnce(T) + Send + 'static) -> (Reply<T>, Self) {
-        let (reply, ticket) = Ticket::new();
-        (Reply { untaken: Some(Box::new(untaken)), ..reply }, ticket)
+        let (sender, receiver) = oneshot::channel();
+        (Reply { sender, untaken: Box::new(untaken) }, Ticket(Way::Returning(receiver)))
     }
 
     pub(crate) fn ready(value: T) -> Self {
-        let (reply, ticket) = Ticket::new();
-        reply.send(value);
+        let (sender, ticket) = Ticket::new();
+        // The receiver is right here.
+        let _ = sender.send(value);
         ticket
+    }
+
+    /// `true` until there is an answer, or will be none. For who does not want the answer itself: it is dropped by asking.
+    pub(crate) fn is_pending(&mut self) -> bool {
+        match &mut self.0 {
+            Way::Plain(receiver) => matches!(receiver.try_recv(), Ok(None)),
+            Way::Returning(receiver) => matches!(receiver.try_recv(), Ok(None)),
+        }
     }
 
     /// Blocks this thread; works inside any async runtime, and outside of all.
@@ -66,7 +78,13 @@ impl<T> Ticket<T> {
 impl<T> Future for Ticket<T> {
     type Output = Option<T>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        Pin::new(&mut self.0).poll(cx).map(|parcel| parcel.ok().and_then(|mut parcel| parcel.content.take()))
+        match &mut self.0 {
+            Way::Plain(receiver) => Pin::new(receiver).poll(cx).map(Result::ok),
+            Way::Returning(receiver) => Pin::new(receiver).poll(cx).map(|parcel| {
+                let (content, _) = parcel.ok()?.0.take()?;
+                Some(content)
+            }),
+        }
     }
 }
 
@@ -74,7 +92,7 @@ impl<T> Reply<T> {
     /// Resolves the ticket.
     pub(crate) fn send(self, value: T) {
         // A parcel that comes back is dropped here, with its content.
-        let _ = self.sender.send(Parcel { content: Some(value), untaken: self.untaken });
+        let _ = self.sender.send(Parcel(Some((value, self.untaken))));
     }
 
     /// `true` once nobody waits for the answer any more.
@@ -112,9 +130,13 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_dropped_resolves_the_ticket_to_none() {
-        let (reply, ticket) = Ticket::<u8>::new();
+        let (sender, ticket) = Ticket::<u8>::new();
+        drop(sender);
+        assert_eq!(ticket.wait(), None);
+        let (returned, reply, ticket) = returning();
         drop(reply);
         assert_eq!(ticket.wait(), None);
+        assert!(returned.lock().unwrap().is_empty());
         assert_eq!(Ticket::ready(1).wait(), Some(1));
     }
 

@@ -91,8 +91,7 @@ impl Store for SqliteStore {
     fn settle(&self, request: SettleRequest) -> Ticket<Settled> {
         let (reply, ticket) = Ticket::new();
         if self.shared.is_foreign() {
-            reply.send(Settled::Unsettled(forked().to_string()));
-            return ticket;
+            return Ticket::ready(Settled::Unsettled(forked().to_string()));
         }
         // An operation that is not taken is dropped, and resolves its ticket by that.
         let _ = self.shared.push(Op::Settle(Settling::new(request, Some(reply))));
@@ -110,8 +109,7 @@ impl Store for SqliteStore {
     fn drain(&self, until: Instant) -> Ticket<bool> {
         let (reply, ticket) = Ticket::new();
         if self.shared.is_foreign() {
-            reply.send(false);
-            return ticket;
+            return Ticket::ready(false);
         }
         let _ = self.shared.push(Op::Drain(Draining { until, reply }));
         ticket
