@@ -130,6 +130,11 @@ impl<T> Ticket<T> {
         ticket
     }
 
+    /// `true` until there is an answer, or will be none.
+    pub(crate) fn is_pending(&mut self) -> bool {
+        matches!(self.0.try_recv(), Ok(None))
+    }
+
     /// Blocks this thread; works inside any async runtime, and outside of all.
     pub(crate) fn wait(self) -> Option<T> {
         pollster::block_on(self)
