@@ -28,7 +28,22 @@ use crate::ledger::Digest;
 use crate::refused::{Kind, Refused};
 
 thread_local! {
-    static AMBIENT: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
+    static AMBIENT: RefCell<Ambient> = const { RefCell::new(Ambient { frames: Vec::new(), recent: [const { None }; RECENT] }) };
+}
+
+/// What a thread knows.
+struct Ambient {
+    frames: Vec<Frame>,
+    /// Accounts that this thread charged lately. A step takes its account from here and its end puts it back, so that a loop
+    /// neither locks the scope's table nor touches a count of references.
+    recent: [Option<Arc<Account>>; RECENT],
+}
+
+const RECENT: usize = 8;
+
+/// Where a thread keeps the accounts of a site.
+const fn slot(site: usize) -> usize {
+    (site >> 4) % RECENT
 }
 
 /// One entry of the stack.
@@ -44,15 +59,41 @@ pub(crate) enum Frame {
 pub(crate) struct CallFrame {
     /// Its own account, unless it is in the stack already (invariant 2).
     pub(crate) account: Option<Arc<Account>>,
-    /// What it has claimed, so that the same claim inside itself is seen.
-    pub(crate) claim: Option<Digest>,
+    /// What few calls have. Boxed, because every step moves the frame.
+    pub(crate) rest: Option<Box<Rest>>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Rest {
+    /// What the call has claimed, so that the same claim inside itself is seen.
+    claim: Option<Digest>,
     /// What it has reserved.
-    pub(crate) purse: Option<Arc<Purse>>,
+    purse: Option<Arc<Purse>>,
+}
+
+impl CallFrame {
+    pub(crate) fn set_claim(&mut self, claim: Digest) {
+        self.rest.get_or_insert_default().claim = Some(claim);
+    }
+
+    pub(crate) fn set_purse(&mut self, purse: Arc<Purse>) {
+        self.rest.get_or_insert_default().purse = Some(purse);
+    }
+
+    fn claim(&self) -> Option<&Digest> {
+        self.rest.as_ref()?.claim.as_ref()
+    }
+
+    pub(crate) fn purse(&self) -> Option<&Arc<Purse>> {
+        self.rest.as_ref()?.purse.as_ref()
+    }
 }
 
 /// A task's or scope's accounts.
 #[derive(Debug)]
 pub(crate) struct Scope {
+    /// Never used twice, unlike an address.
+    number: u64,
     holder: String,
     /// The limits of the configuration; every guarded call in the scope is a step on it.
     own: Option<Arc<Account>>,
@@ -64,22 +105,44 @@ impl Scope {
     pub(crate) fn named(id: &str, limits: Limits) -> Self {
         let holder = format!("the scope `{id}`");
         let own = (limits != Limits::new()).then(|| Account::open(holder.clone(), limits));
-        Scope { holder, own, accounts: RwLock::default() }
+        Scope { number: next_number(), holder, own, accounts: RwLock::default() }
     }
 
     /// The one without a name: what happens outside of every scope.
     pub(crate) fn process() -> Self {
-        Scope { holder: "the process (no scope is open)".into(), own: None, accounts: RwLock::default() }
+        Scope { number: next_number(), holder: "the process (no scope is open)".into(), own: None, accounts: RwLock::default() }
     }
 
-    fn account(&self, site: usize, limits: &Limits) -> Arc<Account> {
+    #[inline]
+    fn account(&self, recent: &mut [Option<Arc<Account>>; RECENT], site: usize, limits: &Limits) -> Arc<Account> {
+        let home = Home { scope: self.number, site };
+        match recent[slot(site)].take_if(|account| account.home() == Some(home)) {
+            Some(account) => account,
+            None => self.shared_account(home, limits),
+        }
+    }
+
+    fn shared_account(&self, home: Home, limits: &Limits) -> Arc<Account> {
+        let site = home.site;
         // A panic elsewhere leaves the map whole: it is only ever added to.
         if let Some(account) = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(&site) {
             return Arc::clone(account);
         }
         let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(accounts.entry(site).or_insert_with(|| Account::open(self.holder.clone(), *limits)))
+        Arc::clone(accounts.entry(site).or_insert_with(|| Account::open_at(home, self.holder.clone(), *limits)))
     }
+}
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Which account of which scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    scope: u64,
+    site: usize,
 }
 
 /// Addresses are distinct as they are; what matters of them is not in the lowest bits.
@@ -109,48 +172,69 @@ pub(crate) struct Own<'a> {
 }
 
 /// Charges one step to every account in whose scope the call happens. On success, the account that the call's own frame carries.
-///
-/// Every account counts the step, also when another one refuses it; the innermost refusal is the one that is returned.
 pub(crate) fn step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
     AMBIENT
-        .try_with(|frames| {
-            let frames = frames.borrow();
-            let own = own.map(|own| open(gate, &frames, &own)).transpose()?;
-            let mut own_is_below = false;
-            let mut depth = 1;
-            let mut first_refusal = Ok(());
-            for frame in frames.iter().rev() {
-                let result = match frame {
-                    Frame::Gate(_) => Ok(()),
-                    Frame::Scope(scope) => scope.own.as_ref().map_or(Ok(()), |account| account.step(action, depth)),
-                    Frame::Call(call) => {
-                        depth += 1;
-                        call.account.as_ref().map_or(Ok(()), |account| {
-                            own_is_below |= own.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
-                            account.step(action, depth)
-                        })
-                    }
-                };
-                first_refusal = first_refusal.and(result);
-            }
-            match own {
-                Some(own) if !own_is_below => own.step(action, 1).and(first_refusal).map(|()| Some(own)),
-                Some(_) | None => first_refusal.map(|()| None),
-            }
+        .try_with(|ambient| ambient.borrow_mut().step(gate, action, own))
+        .unwrap_or_else(|_| Err(thread_is_ending(action)))
+}
+
+/// The same, and pushes the frame at once: for a call that has nothing to wait for before its body.
+pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Pop, Refused> {
+    AMBIENT
+        .try_with(|ambient| {
+            let mut ambient = ambient.borrow_mut();
+            let account = ambient.step(gate, action, own)?;
+            ambient.frames.push(Frame::Call(CallFrame { account, rest: None }));
+            Ok(Pop { pushed: true })
         })
         .unwrap_or_else(|_| Err(thread_is_ending(action)))
 }
 
-fn open(gate: &Portcullis, frames: &[Frame], own: &Own<'_>) -> Result<Arc<Account>, Refused> {
+impl Ambient {
+    /// Every account counts the step, also when another one refuses it; the innermost refusal is the one that is returned.
+    #[inline]
+    fn step(&mut self, gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+        let Ambient { frames, recent } = self;
+        let own = own.map(|own| open(gate, frames, recent, &own)).transpose()?;
+        let mut own_is_below = false;
+        let mut depth = 1;
+        let mut first_refusal = Ok(());
+        for frame in frames.iter().rev() {
+            let result = match frame {
+                Frame::Gate(_) => Ok(()),
+                Frame::Scope(scope) => scope.own.as_ref().map_or(Ok(()), |account| account.step(action, depth)),
+                Frame::Call(call) => {
+                    depth += 1;
+                    call.account.as_ref().map_or(Ok(()), |account| {
+                        own_is_below |= own.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
+                        account.step(action, depth)
+                    })
+                }
+            };
+            first_refusal = first_refusal.and(result);
+        }
+        match own {
+            Some(own) if !own_is_below => own.step(action, 1).and(first_refusal).map(|()| Some(own)),
+            Some(_) | None => first_refusal.map(|()| None),
+        }
+    }
+}
+
+fn open(
+    gate: &Portcullis,
+    frames: &[Frame],
+    recent: &mut [Option<Arc<Account>>; RECENT],
+    own: &Own<'_>,
+) -> Result<Arc<Account>, Refused> {
     match own.per {
         Per::Task => {
             let scope = frames.iter().rev().find_map(|frame| match frame {
                 Frame::Scope(scope) => Some(&**scope),
                 Frame::Gate(_) | Frame::Call(_) => None,
             });
-            Ok(scope.unwrap_or_else(|| gate.process_scope()).account(own.site, own.limits))
+            Ok(scope.unwrap_or_else(|| gate.process_scope()).account(recent, own.site, own.limits))
         }
-        Per::Process => Ok(gate.process_scope().account(own.site, own.limits)),
+        Per::Process => Ok(gate.process_scope().account(recent, own.site, own.limits)),
         Per::Call => Ok(Account::open("this call".into(), *own.limits)),
         Per::Key => gate.keyed_account(own.site, own.key.unwrap_or_default(), own.limits),
     }
@@ -232,7 +316,7 @@ fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
         account.filter(|account| account.limits_money()).cloned()
     };
     AMBIENT
-        .try_with(|frames| frames.borrow().iter().rev().filter_map(limited).collect())
+        .try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(limited).collect())
         .map_err(|_| thread_is_ending(action))
 }
 
@@ -254,9 +338,9 @@ fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
 pub fn charge(cost: Cost) -> Result<(), Refused> {
     const ACTION: &str = "portcullis::charge";
     let purse = AMBIENT
-        .try_with(|frames| {
-            frames.borrow().iter().rev().find_map(|frame| match frame {
-                Frame::Call(call) => call.purse.clone(),
+        .try_with(|ambient| {
+            ambient.borrow().frames.iter().rev().find_map(|frame| match frame {
+                Frame::Call(call) => call.purse().cloned(),
                 Frame::Scope(_) | Frame::Gate(_) => None,
             })
         })
@@ -270,15 +354,15 @@ pub fn charge(cost: Cost) -> Result<(), Refused> {
 /// `true` if this very claim is being worked on further up in the call chain.
 pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
     AMBIENT
-        .try_with(|frames| frames.borrow().iter().any(|frame| matches!(frame, Frame::Call(call) if call.claim.as_ref() == Some(digest))))
+        .try_with(|ambient| ambient.borrow().frames.iter().any(|frame| matches!(frame, Frame::Call(call) if call.claim() == Some(digest))))
         .unwrap_or(false)
 }
 
 /// The gate of the nearest `gate.scope(…)`.
 pub(crate) fn ambient_gate() -> Option<Portcullis> {
     AMBIENT
-        .try_with(|frames| {
-            frames.borrow().iter().rev().find_map(|frame| match frame {
+        .try_with(|ambient| {
+            ambient.borrow().frames.iter().rev().find_map(|frame| match frame {
                 Frame::Gate(gate) => Some(gate.clone()),
                 Frame::Scope(_) | Frame::Call(_) => None,
             })
@@ -288,50 +372,67 @@ pub(crate) fn ambient_gate() -> Option<Portcullis> {
 }
 
 /// Runs `f` with `frame` on the stack.
+#[inline]
 pub(crate) fn within<R>(frame: Frame, f: impl FnOnce() -> R) -> R {
-    let _pushed = Pushed::push(&mut Some(frame), None);
+    let _pop = Pop { pushed: push(frame) };
     f()
 }
 
 /// Runs one poll with `frame` on the stack, and takes the frame back.
+#[inline]
 pub(crate) fn poll_within<R>(frame: &mut Option<Frame>, poll: impl FnOnce() -> R) -> R {
-    let mut kept = frame.take();
-    let _pushed = Pushed::push(&mut kept, Some(frame));
+    let pushed = frame.take().is_some_and(push);
+    let _pop = PopInto { pushed, home: frame };
     poll()
 }
 
-/// Pops what it has pushed (invariant 1).
-struct Pushed<'a> {
-    height: Option<usize>,
-    home: Option<&'a mut Option<Frame>>,
+/// A thread whose stack is gone refuses every guarded call, so nothing is lost there without the frame.
+#[inline]
+fn push(frame: Frame) -> bool {
+    AMBIENT.try_with(|ambient| ambient.borrow_mut().frames.push(frame)).is_ok()
 }
 
-impl<'a> Pushed<'a> {
-    fn push(frame: &mut Option<Frame>, home: Option<&'a mut Option<Frame>>) -> Self {
-        let push = |frames: &RefCell<Vec<Frame>>| {
-            let frame = frame.take()?;
-            let mut frames = frames.borrow_mut();
-            frames.push(frame);
-            Some(frames.len() - 1)
-        };
-        // A thread whose stack is gone refuses every guarded call in it, so that nothing is lost without the frame.
-        Pushed { height: AMBIENT.try_with(push).ok().flatten(), home }
+/// Pops what was pushed (invariant 1).
+#[must_use = "dropping it pops the frame"]
+pub(crate) struct Pop {
+    pushed: bool,
+}
+
+impl Drop for Pop {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.pushed {
+            return;
+        }
+        let popped = AMBIENT.try_with(|ambient| {
+            let Ambient { frames, recent } = &mut *ambient.borrow_mut();
+            let mut popped = frames.pop();
+            // The account is left to the next step.
+            if let Some(Frame::Call(call)) = &mut popped
+                && let Some(home) = call.account.as_ref().and_then(|account| account.home())
+            {
+                std::mem::swap(&mut recent[slot(home.site)], &mut call.account);
+            }
+            popped
+        });
+        // Out here nothing is borrowed: a frame may own the last reference to something that looks at the stack.
+        drop(popped);
     }
 }
 
-impl Drop for Pushed<'_> {
+/// Pops what was pushed, back to where it came from.
+struct PopInto<'a> {
+    pushed: bool,
+    home: &'a mut Option<Frame>,
+}
+
+impl Drop for PopInto<'_> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(height) = self.height else { return };
-        let popped = AMBIENT.try_with(|frames| {
-            let mut frames = frames.borrow_mut();
-            debug_assert_eq!(frames.len(), height + 1, "frames are popped in order");
-            frames.pop()
-        });
-        match (popped, &mut self.home) {
-            (Ok(frame), Some(home)) => **home = frame,
-            // Dropped outside of the borrow: a frame may own the last reference to something that looks at the stack.
-            (Ok(frame), None) => drop(frame),
-            (Err(_), _) => {}
+        if self.pushed
+            && let Ok(frame) = AMBIENT.try_with(|ambient| ambient.borrow_mut().frames.pop())
+        {
+            *self.home = frame;
         }
     }
 }
@@ -438,7 +539,7 @@ pub trait InTask: Future + Sized {
     /// # });
     /// ```
     fn in_task(self) -> Carried<Self> {
-        let frames = AMBIENT.try_with(|frames| frames.borrow().clone()).unwrap_or_default();
+        let frames = AMBIENT.try_with(|ambient| ambient.borrow().frames.clone()).unwrap_or_default();
         Carried { frames, future: self }
     }
 }
@@ -478,13 +579,13 @@ struct Replaced<'a> {
 
 impl<'a> Replaced<'a> {
     fn with(carried: &'a mut Vec<Frame>) -> Self {
-        let _ = AMBIENT.try_with(|frames| std::mem::swap(&mut *frames.borrow_mut(), carried));
+        let _ = AMBIENT.try_with(|ambient| std::mem::swap(&mut ambient.borrow_mut().frames, carried));
         Replaced { carried }
     }
 }
 
 impl Drop for Replaced<'_> {
     fn drop(&mut self) {
-        let _ = AMBIENT.try_with(|frames| std::mem::swap(&mut *frames.borrow_mut(), self.carried));
+        let _ = AMBIENT.try_with(|ambient| std::mem::swap(&mut ambient.borrow_mut().frames, self.carried));
     }
 }

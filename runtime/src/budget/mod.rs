@@ -7,10 +7,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::clock::Stopwatch;
 use crate::refused::{Kind, Refused};
+use crate::scope::Home;
 
+mod clock;
 mod cost;
 
 pub use cost::{Cost, IntoCost, InvalidCost};
@@ -103,10 +106,12 @@ pub enum Per {
 /// One account. Shared by all who charge it.
 #[derive(Debug)]
 pub(crate) struct Account {
+    /// Where it is found again; `None` for accounts of a call or a key.
+    home: Option<Home>,
     /// For messages: whose it is, such as ``the scope `job-7` ``.
     holder: String,
     limits: Limits,
-    opened: Instant,
+    opened: Stopwatch,
     /// Attempts, also the refused ones (invariant 1).
     steps: AtomicU64,
     /// Reserved and spent, in millionths of the limit's currency.
@@ -115,11 +120,20 @@ pub(crate) struct Account {
 
 impl Account {
     pub(crate) fn open(holder: String, limits: Limits) -> Arc<Self> {
-        Arc::new(Account::new(holder, limits))
+        Arc::new(Account::new(None, holder, limits))
     }
 
-    pub(crate) fn new(holder: String, limits: Limits) -> Self {
-        Account { holder, limits, opened: Instant::now(), steps: AtomicU64::new(0), micros: AtomicU64::new(0) }
+    pub(crate) fn open_at(home: Home, holder: String, limits: Limits) -> Arc<Self> {
+        Arc::new(Account::new(Some(home), holder, limits))
+    }
+
+    fn new(home: Option<Home>, holder: String, limits: Limits) -> Self {
+        let opened = Stopwatch::start(limits.duration);
+        Account { home, holder, limits, opened, steps: AtomicU64::new(0), micros: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn home(&self) -> Option<Home> {
+        self.home
     }
 
     pub(crate) fn limits_money(&self) -> bool {
@@ -134,21 +148,17 @@ impl Account {
         if let Some(most) = self.limits.steps
             && taken > most
         {
-            return Err(self.spent(Kind::BudgetSteps, action, format!("step {taken} of at most {most}")));
+            return Err(self.out_of_steps(action, taken, most));
         }
         if let Some(most) = self.limits.depth
             && depth > most
         {
-            return Err(self.spent(Kind::BudgetDepth, action, format!("{depth} guarded calls deep, at most {most}")));
+            return Err(self.too_deep(action, depth, most));
         }
         if let Some(most) = self.limits.duration {
             let elapsed = self.opened.elapsed();
             if elapsed > most {
-                return Err(self.spent(
-                    Kind::BudgetDuration,
-                    action,
-                    format!("{} after it was opened, at most {}", brief(elapsed), brief(most)),
-                ));
+                return Err(self.out_of_time(action, elapsed, most));
             }
         }
         Ok(())
@@ -198,6 +208,21 @@ impl Account {
     }
 
     #[cold]
+    fn out_of_steps(&self, action: &str, taken: u64, most: u64) -> Refused {
+        self.spent(Kind::BudgetSteps, action, format!("step {taken} of at most {most}"))
+    }
+
+    #[cold]
+    fn too_deep(&self, action: &str, depth: u64, most: u64) -> Refused {
+        self.spent(Kind::BudgetDepth, action, format!("{depth} guarded calls deep, at most {most}"))
+    }
+
+    #[cold]
+    fn out_of_time(&self, action: &str, elapsed: Duration, most: Duration) -> Refused {
+        self.spent(Kind::BudgetDuration, action, format!("{} after it was opened, at most {}", brief(elapsed), brief(most)))
+    }
+
+    #[cold]
     fn over(&self, action: &str, most: Cost, cost: Cost, held: u64) -> Refused {
         let held = Cost::from_micros_in(held, most);
         self.spent(Kind::BudgetCost, action, format!("{cost} on top of {held}, at most {most}"))
@@ -229,7 +254,7 @@ mod tests {
     use super::*;
 
     fn account(limits: Limits) -> Account {
-        Account::new("the scope `job`".into(), limits)
+        Account::new(None, "the scope `job`".into(), limits)
     }
 
     #[test]

@@ -189,7 +189,7 @@ fn start<R, K, L: Layer<R>>(
     passed: Passed,
 ) -> Stage<R, K> {
     layer.start();
-    if let Some(purse) = &begun.frame.purse {
+    if let Some(purse) = begun.frame.purse() {
         purse.start();
     }
     if let Some(handover) = handover.take() {

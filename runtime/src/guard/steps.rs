@@ -46,6 +46,7 @@ pub(super) struct Begun {
 }
 
 /// Budget charge.
+#[inline]
 pub(super) fn begin<K: Asked>(call: Bare<K>) -> Result<Begun, Refused> {
     let Bare { site, claims, gate, mut extras } = call;
     let action = match extras.as_mut().and_then(|extras| extras.action.take()) {
@@ -62,37 +63,60 @@ fn charge(
     gate: Option<Portcullis>,
     mut extras: Option<Box<Extras>>,
 ) -> Result<Begun, Refused> {
-    let gate = match gate.or_else(scope::ambient_gate) {
-        Some(gate) => Gate::Other(gate),
-        None => match Portcullis::installed() {
-            Ok(gate) => Gate::Installed(gate),
-            Err(error) => return Err(without_a_gate(facts, claims, error.refuse(&action))),
-        },
-    };
-    if halt::halted() {
-        let refused = Refused::new(Kind::Halted, &*action, "this process is ending");
-        return Err(gate.refuse(facts.otherwise(claims), facts.boundary_name(), refused));
-    }
-    let own = facts.budget.as_ref().map(|budget| Own {
-        site: std::ptr::from_ref(facts).addr(),
-        limits: &budget.limits,
-        per: budget.per,
-        key: extras.as_ref().and_then(|extras| extras.per.as_deref()),
-    });
-    let charged = scope::step(&gate, &action, own).and_then(|account| {
-        let purse = match extras.as_mut().and_then(|extras| extras.cost.take()) {
-            Some(Ok(cost)) => Some(scope::reserve(&action, cost, account.as_ref())?),
-            Some(Err(error)) => {
-                return Err(Refused::new(Kind::InvalidArgument, &*action, format!("its cost is unusable: {error}")));
-            }
-            None => None,
-        };
-        Ok(CallFrame { account, claim: None, purse })
+    let gate = find_gate(facts, claims, &action, gate)?;
+    let per = extras.as_ref().and_then(|extras| extras.per.as_deref());
+    let charged = scope::step(&gate, &action, own(facts, per)).and_then(|account| {
+        let cost = extras.as_mut().and_then(|extras| extras.cost.take());
+        let mut frame = CallFrame { account, rest: None };
+        if let Some(cost) = cost {
+            let cost = cost.map_err(|error| {
+                Refused::new(Kind::InvalidArgument, &*action, format!("its cost is unusable: {error}"))
+            })?;
+            frame.set_purse(scope::reserve(&action, cost, frame.account.as_ref())?);
+        }
+        Ok(frame)
     });
     match charged {
         Ok(frame) => Ok(Begun { gate, frame, facts, action, extras }),
         Err(refused) => Err(gate.refuse(facts.on_budget(claims), facts.boundary_name(), refused)),
     }
+}
+
+/// The whole way to the body of a call that has a budget and nothing else: what costs, in a loop, is moving a [`Begun`] about.
+pub(super) fn enter<K: Asked>(call: Bare<K>) -> Result<scope::Pop, Refused> {
+    let facts = &call.site.facts;
+    let gate = find_gate(facts, call.claims, facts.action, call.gate)?;
+    scope::enter_step(&gate, facts.action, own(facts, None))
+        .map_err(|refused| gate.refuse(facts.on_budget(call.claims), facts.boundary_name(), refused))
+}
+
+impl<K> Bare<K> {
+    /// May it go in by [`enter`]?
+    pub(super) fn is_only_a_step(&self) -> bool {
+        self.site.facts.boundaries.is_empty() && self.extras.is_none() && !self.claims
+    }
+}
+
+#[inline]
+fn find_gate(facts: &'static Facts, claims: bool, action: &str, gate: Option<Portcullis>) -> Result<Gate, Refused> {
+    let gate = match gate.or_else(scope::ambient_gate) {
+        Some(gate) => Gate::Other(gate),
+        None => match Portcullis::installed() {
+            Ok(gate) => Gate::Installed(gate),
+            Err(error) => return Err(without_a_gate(facts, claims, error.refuse(action))),
+        },
+    };
+    if halt::halted() {
+        let refused = Refused::new(Kind::Halted, action, "this process is ending");
+        return Err(gate.refuse(facts.otherwise(claims), facts.boundary_name(), refused));
+    }
+    Ok(gate)
+}
+
+#[inline]
+fn own<'a>(facts: &'static Facts, key: Option<&'a str>) -> Option<Own<'a>> {
+    let budget = facts.budget.as_ref()?;
+    Some(Own { site: std::ptr::from_ref(facts).addr(), limits: &budget.limits, per: budget.per, key })
 }
 
 /// The configuration is unusable, so there is no gate that could carry out the refusal.
@@ -107,22 +131,24 @@ fn without_a_gate(facts: &Facts, claims: bool, refused: Refused) -> Refused {
 
 impl Begun {
     /// Authority. `None`: there is nothing to ask.
+    #[inline]
     pub(super) fn ask(&mut self) -> Option<Ticket<Answered>> {
-        if self.facts.boundaries.is_empty() {
-            return None;
-        }
+        if self.facts.boundaries.is_empty() { None } else { Some(self.put_question()) }
+    }
+
+    fn put_question(&mut self) -> Ticket<Answered> {
         let (resource, width) = match &mut self.extras {
             Some(extras) => (extras.resource.take(), extras.width),
             None => (None, None),
         };
-        Some(self.gate.ask(Ask {
+        self.gate.ask(Ask {
             boundaries: self.facts.boundaries,
             action: self.action.clone(),
             resource,
             width,
             on_deny: self.facts.on_deny,
             on_fault: self.facts.on_fault,
-        }))
+        })
     }
 
     /// `None`: whoever should have answered is gone, which is no answer.
@@ -196,8 +222,7 @@ impl<R: Outcome> Layer<R> for Plain {
     fn claim_state(&self) -> Option<&Arc<ClaimState>> {
         None
     }
-    fn finish(&mut self, begun: &Begun, result: R) -> Finish<R> {
-        tracing::trace!(target: "portcullis", action = &*begun.action, success = result.is_success(), "returned");
+    fn finish(&mut self, _: &Begun, result: R) -> Finish<R> {
         Finish::Done(result)
     }
     fn settled(&mut self, _: &Begun, _: Option<Settled>, result: R) -> Result<R, Refused> {
@@ -253,7 +278,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
             wait_until: (!facts.wait.is_zero()).then(|| Instant::now() + facts.wait),
             retain: facts.retain,
         });
-        frame.claim = Some(digest);
+        frame.set_claim(digest);
         self.stage = ClaimStage::Asked { store, digest, attempt, open };
         Ok(Some(ticket))
     }

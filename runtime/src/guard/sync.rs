@@ -17,6 +17,12 @@ pub fn run_sync<R: Outcome, K: Asked>(
     body: impl FnOnce(Entered<'_, K>) -> R,
 ) -> R {
     let (call, Plain, _) = call.split();
+    if call.is_only_a_step() {
+        return match steps::enter(call) {
+            Ok(_frame) => body(Entered { permit: K::grant(&steps::nothing_to_claim()) }),
+            Err(refused) => refuse(refused),
+        };
+    }
     let driven = steps::begin(call).and_then(|begun| drive(begun, Plain, |_, passed| body(Entered { permit: K::grant(&passed) })));
     driven.unwrap_or_else(refuse)
 }
@@ -51,7 +57,7 @@ fn drive<R, L: Layer<R>>(mut begun: Begun, mut layer: L, body: impl FnOnce(&L, P
         },
     };
     layer.start();
-    if let Some(purse) = &begun.frame.purse {
+    if let Some(purse) = begun.frame.purse() {
         purse.start();
     }
     // A panic unwinds through here: the frame is popped, and the layer's drop leaves the claim in doubt.

@@ -5,15 +5,17 @@
 //! ```
 
 use std::hint::black_box;
-use std::time::Instant;
 
 use divan::Bencher;
+use divan::counter::ItemsCount;
 use portcullis::{Portcullis, Refused, budgeted, scope_sync};
 
 fn main() {
     Portcullis::builder().install().expect("nothing has to be configured for a budget");
     divan::main();
 }
+
+const STEPS: u64 = 1_000;
 
 fn bare(n: u64) -> Result<u64, Refused> {
     Ok(black_box(n) + 1)
@@ -24,42 +26,71 @@ fn step(n: u64) -> Result<u64, Refused> {
     Ok(black_box(n) + 1)
 }
 
+#[budgeted(max_steps = 18_446_744_073_709_551_615, max_depth = 10, max_duration = "900ms", per = "call")]
+fn step_with_the_precise_clock(n: u64) -> Result<u64, Refused> {
+    Ok(black_box(n) + 1)
+}
+
 #[budgeted(max_steps = 18_446_744_073_709_551_615, max_depth = 10)]
 fn step_without_a_deadline(n: u64) -> Result<u64, Refused> {
     Ok(black_box(n) + 1)
 }
 
+#[budgeted(max_steps = 18_446_744_073_709_551_615, max_depth = 10, max_duration = "30days")]
+async fn step_async(n: u64) -> Result<u64, Refused> {
+    Ok(black_box(n) + 1)
+}
+
+/// Its account and that of `step` are both charged.
 #[budgeted(max_steps = 18_446_744_073_709_551_615)]
-fn calls(n: u64) -> Result<u64, Refused> {
-    (0..n).try_fold(0, |sum, n| Ok(sum + step(n)?))
+fn two_accounts(calls: u64) -> Result<u64, Refused> {
+    (0..calls).try_fold(0, |sum, n| Ok(sum + step(n)?))
+}
+
+/// `STEPS` calls in one iteration: divide by it, or read the throughput.
+fn many(bencher: Bencher<'_, '_>, step: impl Fn(u64) -> Result<u64, Refused>) {
+    bencher.counter(ItemsCount::new(STEPS)).bench_local(|| (0..STEPS).try_fold(0, |sum, n| Ok::<_, Refused>(sum + step(n)?)));
 }
 
 #[divan::bench]
-fn the_function_without_a_budget() -> Result<u64, Refused> {
-    bare(1)
+fn the_function_without_a_budget(bencher: Bencher<'_, '_>) {
+    many(bencher, bare);
 }
 
 #[divan::bench]
-fn the_clock_alone() -> Instant {
-    Instant::now()
+fn on_the_process_account(bencher: Bencher<'_, '_>) {
+    many(bencher, step);
 }
 
 #[divan::bench]
-fn a_step_on_the_process_account() -> Result<u64, Refused> {
-    step(1)
+fn in_a_scope(bencher: Bencher<'_, '_>) {
+    scope_sync("job", || many(bencher, step));
 }
 
 #[divan::bench]
-fn a_step_without_a_deadline() -> Result<u64, Refused> {
-    step_without_a_deadline(1)
+fn without_a_deadline(bencher: Bencher<'_, '_>) {
+    many(bencher, step_without_a_deadline);
 }
 
 #[divan::bench]
-fn a_step_in_a_scope(bencher: Bencher<'_, '_>) {
-    scope_sync("job", || bencher.bench_local(|| step(1)));
+fn with_a_new_account_and_the_precise_clock(bencher: Bencher<'_, '_>) {
+    many(bencher, step_with_the_precise_clock);
 }
 
-#[divan::bench(args = [100])]
-fn steps_that_two_accounts_count(bencher: Bencher<'_, '_>, n: u64) {
-    scope_sync("job", || bencher.bench_local(|| calls(n)));
+#[divan::bench]
+fn on_two_accounts(bencher: Bencher<'_, '_>) {
+    bencher.counter(ItemsCount::new(STEPS)).bench_local(|| two_accounts(STEPS));
+}
+
+#[divan::bench]
+fn awaited(bencher: Bencher<'_, '_>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    bencher.counter(ItemsCount::new(STEPS)).bench_local(|| {
+        runtime.block_on(async {
+            for n in 0..STEPS {
+                black_box(step_async(n).await)?;
+            }
+            Ok::<_, Refused>(())
+        })
+    });
 }
