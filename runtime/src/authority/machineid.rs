@@ -39,6 +39,9 @@ pub enum InvalidMachineId {
 }
 
 impl MachineId {
+    /// Where MachineID itself answers.
+    pub const BASE_URL: &'static str = "https://machineid.io";
+
     /// Speaks to the server at `base_url`, such as `https://machineid.io`, in the name of `key`'s organisation.
     ///
     /// No connection is made yet.
