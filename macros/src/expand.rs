@@ -1,0 +1,325 @@
+//! Expansion: the signature as it was, and one call of the runtime around the body as it was.
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::Expr;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use crate::classify::{Shape, Work};
+use crate::item::{Function, Param, with_stream};
+use crate::model::{Boundary, Budgeted, Model, OnErr, OnRefusal, Once, Per};
+use crate::paths::Runtime;
+use crate::values::string;
+
+/// `quote!` with our own hygiene: the user's body can't see a local of ours, and lints treat the tokens as ours.
+macro_rules! ours {
+    ($($tokens:tt)*) => { quote_spanned!(Span::mixed_site()=> $($tokens)*) };
+}
+
+// Input:  pub async fn f(a: A) -> R { body }
+// Output: pub async fn f(a: A) -> R { imports; let call = …; run(call, refuse, async move { body }).await }
+pub(crate) fn expand(function: &Function, work: &Work, model: &Model, taken: &[Ident]) -> TokenStream {
+    let Some(body) = &function.body else { return TokenStream::new() };
+    let expansion = Expansion { function, work, model, runtime: &model.runtime, end: body.span_close() };
+    let guarded = expansion.guarded(body.stream());
+    let imports = imports(taken);
+    let inner = &function.inner;
+    let body = with_stream(body, quote!(#inner #imports #guarded));
+    let Function { attrs, head, .. } = function;
+    quote!(#(#attrs)* #head #body)
+}
+
+/// A sibling that we took would leave its import unused.
+fn imports(taken: &[Ident]) -> TokenStream {
+    if taken.is_empty() {
+        return TokenStream::new();
+    }
+    ours!(#[allow(unused_imports)] use {#(#taken as _),*};)
+}
+
+struct Expansion<'a> {
+    function: &'a Function,
+    work: &'a Work,
+    model: &'a Model,
+    runtime: &'a Runtime,
+    /// The body's closing brace, where "this value is missing" must point.
+    end: Span,
+}
+
+impl Expansion<'_> {
+    fn guarded(&self, body: TokenStream) -> TokenStream {
+        match &self.work.shape {
+            Shape::Sync => {
+                let call = self.call(false);
+                let entered = self.entered().unwrap_or_else(|| ours!(_));
+                let body = self.braced(body);
+                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync");
+                self.returned(call, run)
+            }
+            Shape::Async => {
+                let edge = self.return_edge();
+                self.awaited(quote!(#edge #body))
+            }
+            // The making of the future is part of the work: nothing of it happens before it is awaited.
+            Shape::Boxed(ty) => {
+                let awaited = self.made(ours!(::<#ty, _>), body);
+                ours!(::std::boxed::Box::pin(async move #awaited))
+            }
+            Shape::Opaque => {
+                let awaited = self.made(TokenStream::new(), body);
+                ours!(async move #awaited)
+            }
+        }
+    }
+
+    fn made(&self, turbofish: TokenStream, body: TokenStream) -> Group {
+        let make = self.runtime.private(quote!(make));
+        let body = self.braced(body);
+        self.braced(self.awaited(ours!(#make #turbofish (move || #body).await)))
+    }
+
+    fn awaited(&self, body: TokenStream) -> TokenStream {
+        let body = self.braced(body);
+        match self.entered() {
+            None => {
+                let call = self.call(false);
+                let run = self.run(ours!(async move #body), "run", "once");
+                self.returned(call, ours!(#run.await))
+            }
+            Some(entered) => {
+                let call = self.call(true);
+                let run = self.run(ours!(body), "run", "once");
+                let bind = ours!(let body = call.bind(async move |#entered| #body););
+                self.returned(ours!(#call #bind), ours!(#run.await))
+            }
+        }
+    }
+
+    /// The value of the guarded call, where `-> !` has no value.
+    fn returned(&self, call: TokenStream, value: TokenStream) -> TokenStream {
+        if self.work.never { ours!(#call match #value {}) } else { ours!(#call #value) }
+    }
+
+    /// Fresh braces, so that lints about the user's own don't see them, placed where the user's close.
+    fn braced(&self, tokens: TokenStream) -> Group {
+        let mut group = Group::new(Delimiter::Brace, tokens);
+        group.set_span(Span::mixed_site().located_at(self.end));
+        group
+    }
+
+    /// Gives `return` and `?` their type inside of an `async` block, which can't be annotated.
+    fn return_edge(&self) -> TokenStream {
+        let output = &self.work.output;
+        ours! {
+            if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<#output> {
+                return edge;
+            }
+        }
+    }
+
+    // Output: run_sync::<R, _>(call, refuse, body)
+    //         once_sync::<R, _>(call, refuse, on_err, body)
+    fn run(&self, body: TokenStream, plain: &str, once: &str) -> TokenStream {
+        let output = &self.work.output;
+        // Where the return type is at fault, the compiler points at it.
+        let at = match &self.work.written {
+            Some(written) => written.span(),
+            None => self.function.sig.ident.span(),
+        };
+        let at = Span::mixed_site().located_at(at);
+        let (name, on_err) = match &self.model.once {
+            None => (plain, None),
+            Some(settings) => (once, Some(self.on_err(settings))),
+        };
+        let run = self.runtime.private(Ident::new(name, at).into_token_stream());
+        let on_err = on_err.into_iter();
+        let refuse = self.refuse(at);
+        quote_spanned!(at=> #run::<#output, _>(call, #refuse, #(#on_err,)* #body))
+    }
+
+    fn refuse(&self, at: Span) -> TokenStream {
+        if let Some(path) = &self.model.refused {
+            return path.to_token_stream();
+        }
+        let name = if self.model.returns_refusals() { "refuse_by_return" } else { "refuse_by_ending" };
+        let refuse = self.runtime.private(Ident::new(name, at).into_token_stream());
+        let output = &self.work.output;
+        quote_spanned!(at=> #refuse::<#output>)
+    }
+
+    fn on_err(&self, once: &Once) -> TokenStream {
+        let policy = |name| self.runtime.private(name);
+        match &once.on_err {
+            OnErr::Hold => policy(quote!(Hold)),
+            OnErr::Release => policy(quote!(Release)),
+            OnErr::Record => policy(quote!(Record)),
+            OnErr::Classify(path) => {
+                let (classify, codec) = (policy(quote!(Classify)), policy(quote!(codec)));
+                let output = &self.work.output;
+                ours!(#classify(#path, #codec!(#output)))
+            }
+        }
+    }
+
+    // Output: Entered { permit: p, .. }: Entered<'_, BeforeSideEffect>
+    fn entered(&self) -> Option<TokenStream> {
+        let (permit, claim) = (self.model.permit(), self.model.claim());
+        let entered = match (permit, claim) {
+            (None, None) => return None,
+            _ if self.model.once.is_some() => self.runtime.private(quote!(EnteredOnce)),
+            _ => self.runtime.private(quote!(Entered)),
+        };
+        let kind = self.kind();
+        let permit = permit.map(|(name, _)| ours!(permit: #name,));
+        let claim = claim.map(|name| ours!(claim: #name,));
+        Some(ours!(#entered { #permit #claim .. }: #entered<'_, #kind>))
+    }
+
+    fn kind(&self) -> TokenStream {
+        match self.model.permit() {
+            Some((_, kind)) => self.runtime.public(quote!(permit::#kind)),
+            None => self.runtime.private(quote!(NoPermit)),
+        }
+    }
+
+    // Output: static __SITE: Site = …;
+    //         let key = …;
+    //         let payload = …;
+    //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
+    fn call(&self, mutable: bool) -> TokenStream {
+        let Model { action, with, boundary, budgeted, once, .. } = self.model;
+        let new = self.runtime.private(quote!(Call::new));
+        let site = self.site();
+        let mutable = mutable.then(|| ours!(mut));
+        let mut call = ours!(#new(&__SITE));
+        let mut set = |method: &str, value: TokenStream| {
+            let method = Ident::new(method, Span::mixed_site());
+            call.extend(ours!(.#method(#value)));
+        };
+        if let Some(with) = with {
+            set("with", borrowed(with));
+        }
+        if let Some(action) = action.as_ref().filter(|action| string(action).is_none()) {
+            set("action", action.to_token_stream());
+        }
+        if let Some(Boundary { resource, width, .. }) = boundary {
+            if let Some(resource) = resource {
+                set("resource", borrowed(resource));
+            }
+            if let Some((_, width)) = width {
+                set("width", width.to_token_stream());
+            }
+        }
+        if let Some(Budgeted { cost, per, .. }) = budgeted {
+            if let Some(cost) = cost {
+                set("cost", cost.clone());
+            }
+            if let Per::Key(key) = per {
+                set("per", borrowed(key));
+            }
+        }
+        let claim = once.as_ref().map(|once| {
+            let key = once.key.as_ref().map(|key| key.expand(self.function, self.runtime));
+            let payload = self.payload(once);
+            set("once", ours!(key, payload));
+            ours!(let key = #key; #payload)
+        });
+        ours!(#site #claim let #mutable call = #call;)
+    }
+
+    /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
+    fn site(&self) -> TokenStream {
+        let Model { action, boundary, budgeted, once, .. } = self.model;
+        let (site, on) = (self.runtime.private(quote!(Site)), self.runtime.public(quote!(OnRefusal)));
+        let kind = self.model.permit().map(|_| self.kind()).map(|kind| ours!(<#kind>));
+        let package = ours!(::core::env!("CARGO_PKG_NAME"));
+        let name = self.function.sig.ident.unraw().to_string();
+        let (here, mut value) = match action {
+            None => (
+                Some(ours!(
+                    enum __Here {}
+                )),
+                ours!(#site::unnamed::<__Here>(#package, #name)),
+            ),
+            Some(action) => {
+                let name = string(action).map_or_else(|| name.to_token_stream(), ToTokens::to_token_stream);
+                (None, ours!(#site::named(#package, #name)))
+            }
+        };
+        if let Some(Boundary { kinds, on_deny, on_fault, permit, .. }) = boundary {
+            let boundary = self.runtime.public(quote!(Boundary));
+            value.extend(match permit {
+                Some(_) => ours!(.permit(#on::#on_deny, #on::#on_fault)),
+                None => ours!(.boundary(&[#(#boundary::#kinds),*], #on::#on_deny, #on::#on_fault)),
+            });
+        }
+        if let Some(Budgeted { limits, per, on_exceed, .. }) = budgeted {
+            let (new, per_path) =
+                (self.runtime.public(quote!(budget::Limits::new())), self.runtime.public(quote!(budget::Per)));
+            let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
+            value.extend(ours!(.budget(#new #(#limits)*, #per_path::#per, #on::#on_exceed)));
+        }
+        if let Some(Once { wait, retain, .. }) = once {
+            value.extend(wait.iter().map(|wait| ours!(.wait(#wait))));
+            value.extend(retain.iter().map(|retain| ours!(.retain(#retain))));
+        }
+        ours!(#here static __SITE: #site #kind = #value;)
+    }
+
+    // Output: let payload = Payload::new().arg("order_id", &order_id).arg("cents", &cents);
+    fn payload(&self, once: &Once) -> TokenStream {
+        let mut payload = self.runtime.private(quote!(Payload::new()));
+        let mut statements = TokenStream::new();
+        for param in &self.function.params {
+            let kept = param.bindings.iter().filter(|name| once.skip.iter().all(|skip| skip.unraw() != name.unraw()));
+            let args: TokenStream = kept.map(|name| argument(name, param)).collect();
+            let cfgs = &param.cfgs;
+            if cfgs.is_empty() {
+                payload.extend(args);
+            } else {
+                // The parameter may be configured away; a link of a chain can't be.
+                statements.extend(ours!(let payload = #payload; #(#cfgs)* let payload = payload #args;));
+                payload = ours!(payload);
+            }
+        }
+        ours!(#statements let payload = #payload;)
+    }
+}
+
+/// `.arg("x", &x)`, located at the parameter's type: it is the type that can't be fingerprinted.
+fn argument(name: &Ident, param: &Param) -> TokenStream {
+    let spans: Vec<Span> = param.ty.to_token_stream().into_iter().map(|tree| tree.span()).collect();
+    let (Some(&first), Some(&last)) = (spans.first(), spans.last()) else { return TokenStream::new() };
+    let text = name.unraw().to_string();
+    let mut value = name.clone();
+    value.set_span(last.resolved_at(name.span()));
+    // From the first token of the type to its last.
+    let value = quote_spanned!(first.resolved_at(name.span())=> &#value);
+    let at = Span::mixed_site().located_at(first);
+    quote_spanned!(at=> .arg(#text, #value))
+}
+
+fn borrowed(expr: &Expr) -> TokenStream {
+    crate::key::borrowed(expr)
+}
+
+impl ToTokens for OnRefusal {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        tokens.extend(match self {
+            OnRefusal::Exit => ours!(Exit),
+            OnRefusal::Return => ours!(Return),
+        });
+    }
+}
+
+impl ToTokens for Per {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        tokens.extend(match self {
+            Per::Task => ours!(Task),
+            Per::Call => ours!(Call),
+            Per::Process => ours!(Process),
+            Per::Key(_) => ours!(Key),
+        });
+    }
+}
