@@ -12,9 +12,25 @@ use std::time::Instant;
 
 use crate::boundary::Boundary;
 
+#[cfg(feature = "http")]
+mod answer;
+pub(crate) mod desk;
 mod device;
+#[cfg(feature = "sqlite")]
+mod local;
+#[cfg(feature = "http")]
+mod machineid;
+mod org_key;
+mod watchdog;
+#[cfg(feature = "http")]
+mod wire;
 
 pub use device::{Device, InvalidDevice};
+#[cfg(feature = "sqlite")]
+pub use local::{Acted, KnownDevice, Local};
+#[cfg(feature = "http")]
+pub use machineid::{InvalidMachineId, MachineId};
+pub use org_key::{InvalidOrgKey, OrgKey};
 
 /// What a provider's methods return: a boxed future, so that the trait is object-safe.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,549 @@
+//! Where questions are put to the authority, and where a refusal has its consequence.
+//!
+//! One I/O thread owns the provider's futures, and with them its HTTP client and kept-alive connections. A second
+//! thread ([`watchdog`]) keeps the deadlines too, in case the first one is blocked by a provider.
+//!
+//! # Invariants
+//! 1. Every question gets exactly one conclusion, by whoever takes it from its [`Case`] first.
+//! 2. [`Answered::Allowed`] is sent only after each boundary was answered with an allow for our device before the
+//!    deadline.
+//! 3. A question that is dropped in any way without a conclusion is concluded as a fault ([`Armed`]).
+//! 4. A consequence does not depend on whether the caller still waits.
+//! 5. Nothing that belongs to others (a subscriber, a waker, a provider) runs between a refusal and the end of the
+//!    process.
+//! 6. In a fork, nothing here is locked, woken or waited for.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use tokio::sync::mpsc;
+use tracing::Span;
+use tracing::level_filters::LevelFilter;
+
+use super::watchdog::Watchdog;
+use super::{Authority, DecisionId, Denial, Device, Fault, FaultKind, Question, Registration, Verdict};
+use crate::boundary::{Boundary, OnRefusal};
+use crate::halt::{self, Notice};
+use crate::ledger::Ticket;
+use crate::refused::{Kind, Refused};
+
+/// What is asked, and what follows a refusal.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    /// Asked in this order; all must allow.
+    pub(crate) boundaries: &'static [Boundary],
+    pub(crate) action: Cow<'static, str>,
+    /// `None`: the action.
+    pub(crate) resource: Option<String>,
+    pub(crate) width: Option<u64>,
+    pub(crate) on_deny: OnRefusal,
+    pub(crate) on_fault: OnRefusal,
+}
+
+/// What became of a question.
+#[derive(Debug)]
+#[must_use = "only `Allowed` lets the body run"]
+pub(crate) enum Answered {
+    /// Every boundary was allowed.
+    Allowed,
+    /// `OnRefusal::Return`.
+    Refused(Refused),
+    /// `OnRefusal::Exit` at a desk that [unwinds](Ending::Unwind): the caller carries it out.
+    End(Notice),
+}
+
+/// How `OnRefusal::Exit` is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The process ends, from whichever thread comes to the conclusion.
+    Process,
+    /// The caller is told, and unwinds. For testing gates.
+    Unwind,
+}
+
+/// See the module.
+pub(crate) struct Desk {
+    hall: Arc<Hall>,
+    questions: mpsc::UnboundedSender<Job>,
+    watchdog: Watchdog,
+    pid: u32,
+}
+
+/// What the threads share.
+struct Hall {
+    authority: Arc<dyn Authority>,
+    /// Asked once, because a provider's `name` is foreign code.
+    name: String,
+    device: Device,
+    patience: Duration,
+    ending: Ending,
+    registered: AtomicBool,
+    /// One registration at a time.
+    registering: tokio::sync::Mutex<()>,
+}
+
+/// One question, from the asking to its conclusion.
+pub(super) struct Case {
+    hall: Arc<Hall>,
+    ask: Ask,
+    pub(super) deadline: Instant,
+    /// Which of the boundaries is being asked.
+    at: AtomicUsize,
+    /// Taken by whoever concludes (invariant 1).
+    waiting: Mutex<Option<oneshot::Sender<Answered>>>,
+}
+
+/// A case on its way to the I/O thread.
+struct Job {
+    armed: Armed,
+    span: Span,
+}
+
+/// Who concluded a case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Concluded {
+    Here,
+    Before,
+}
+
+/// How a question ended.
+enum Conclusion {
+    Allowed(Option<DecisionId>),
+    Denied(Denial),
+    Fault(Fault),
+    /// The process is ending anyway.
+    Halted,
+}
+
+impl Desk {
+    /// Starts the two threads.
+    ///
+    /// # Errors
+    /// The operating system refuses a thread, or the event queue of the I/O thread.
+    pub(crate) fn open(
+        authority: Arc<dyn Authority>,
+        device: Device,
+        deadline: Duration,
+        ending: Ending,
+    ) -> Result<Desk, std::io::Error> {
+        let name =
+            catch_unwind(AssertUnwindSafe(|| authority.name().to_owned())).unwrap_or_else(|_| "authority".into());
+        let hall = Arc::new(Hall {
+            authority,
+            name,
+            device,
+            patience: deadline,
+            ending,
+            registered: AtomicBool::new(false),
+            registering: tokio::sync::Mutex::new(()),
+        });
+        // A name resolution that hangs occupies a thread; there is no use in hundreds of those.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(32).build()?;
+        let watchdog = Watchdog::start(deadline)?;
+        let (questions, jobs) = mpsc::unbounded_channel();
+        thread::Builder::new().name("portcullis-io".into()).spawn(move || serve(runtime, jobs))?;
+        Ok(Desk { hall, questions, watchdog, pid: process::id() })
+    }
+
+    /// Puts a question. Returns at once.
+    ///
+    /// The ticket is answered by the deadline at the latest, unless the process ends.
+    ///
+    /// # Cancel safety
+    /// Dropping the ticket undoes nothing: the question is asked to its end, and a refusal has its consequence.
+    pub(crate) fn ask(&self, ask: Ask) -> Ticket<Answered> {
+        if process::id() != self.pid {
+            return Ticket::ready(self.hall.forked(&ask));
+        }
+        let (sender, ticket) = Ticket::new();
+        let case = Arc::new(Case {
+            hall: Arc::clone(&self.hall),
+            ask,
+            deadline: Instant::now() + self.hall.patience,
+            at: AtomicUsize::new(0),
+            waiting: Mutex::new(Some(sender)),
+        });
+        if halt::halted() {
+            case.conclude(Conclusion::Halted);
+            return ticket;
+        }
+        self.watchdog.watch(&case);
+        let job = Job { armed: Armed(case), span: Span::current() };
+        // If the I/O thread is gone, the job comes back, and its guard answers (invariant 3).
+        drop(self.questions.send(job));
+        ticket
+    }
+}
+
+impl Drop for Desk {
+    /// Questions in flight still have their consequence; then the threads end by themselves.
+    fn drop(&mut self) {
+        if process::id() == self.pid {
+            self.watchdog.close();
+        } else {
+            // Invariant 6: one more owner each, and what would lock or wake is never dropped.
+            std::mem::forget(Arc::clone(&self.hall));
+            std::mem::forget(self.questions.clone());
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk")
+            .field("authority", &self.hall.name)
+            .field("device", &self.hall.device)
+            .field("deadline", &self.hall.patience)
+            .field("ending", &self.hall.ending)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The I/O thread.
+fn serve(runtime: tokio::runtime::Runtime, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    runtime.block_on(async move {
+        // Every task holds a sender, so the receiver ends with the last of them.
+        let (under_way, mut all_done) = mpsc::channel::<()>(1);
+        while let Some(job) = jobs.recv().await {
+            let under_way = under_way.clone();
+            tokio::spawn(async move {
+                examine(job).await;
+                drop(under_way);
+            });
+        }
+        drop(under_way);
+        let _ = all_done.recv().await;
+    });
+    // A name resolution that hangs must not keep the thread.
+    runtime.shutdown_background();
+}
+
+/// One question on the I/O thread.
+async fn examine(Job { armed, span }: Job) {
+    let case = &armed.0;
+    let mut way = std::pin::pin!(case.go_through());
+    let conclusion = match tokio::time::timeout_at(case.deadline.into(), &mut way).await {
+        Ok(conclusion) => conclusion,
+        Err(_) => Conclusion::Fault(case.too_late()),
+    };
+    let event = Event::of(&conclusion);
+    // Invariant 5: events come after the consequence.
+    match case.conclude(conclusion) {
+        Concluded::Here => event.emit(case, &span),
+        Concluded::Before => Event::overdue().emit(case, &span),
+    }
+}
+
+impl Case {
+    /// Asks at each boundary.
+    async fn go_through(&self) -> Conclusion {
+        let mut last = None;
+        for (index, &boundary) in self.ask.boundaries.iter().enumerate() {
+            self.at.store(index, Ordering::Relaxed);
+            match self.ask_at(boundary).await {
+                Ok(decision) => last = Some(decision),
+                Err(refusal) => return refusal,
+            }
+        }
+        match last {
+            Some(decision) => Conclusion::Allowed(decision),
+            // Invariant 2: no question, no allow.
+            None => Conclusion::Fault(Fault::new(FaultKind::NotConfigured, "no boundary was named, so none was asked")),
+        }
+    }
+
+    async fn ask_at(&self, boundary: Boundary) -> Result<Option<DecisionId>, Conclusion> {
+        let hall = &*self.hall;
+        hall.registration(boundary).await?;
+        let question = Question {
+            boundary,
+            device: hall.device.clone(),
+            action: self.ask.action.clone().into_owned(),
+            resource: self.ask.resource.clone().unwrap_or_else(|| self.ask.action.clone().into_owned()),
+            width: self.ask.width,
+            deadline: self.deadline,
+        };
+        let verdict = Caught::new(|| hall.authority.decide(&question)).await.ok_or_else(|| hall.panicked())?;
+        match verdict {
+            Verdict::Allow(_) if Instant::now() >= self.deadline => Err(Conclusion::Fault(self.too_late())),
+            Verdict::Allow(grant) => match grant.device() {
+                Some(device) if device != hall.device.as_str() => {
+                    let detail = format!("`{}` allowed another device", hall.name);
+                    Err(Conclusion::Fault(Fault::new(FaultKind::Malformed, detail)))
+                }
+                _ => Ok(grant.decision().cloned()),
+            },
+            Verdict::Deny(denial) => Err(Conclusion::Denied(denial)),
+            Verdict::Fault(fault) => Err(Conclusion::Fault(fault)),
+        }
+    }
+
+    fn too_late(&self) -> Fault {
+        let detail = format!("no complete answer from `{}` within {:?}", self.hall.name, self.hall.patience);
+        Fault::new(FaultKind::Timeout, detail)
+    }
+
+    /// For the watchdog.
+    pub(super) fn time_is_up(&self) {
+        self.conclude(Conclusion::Fault(self.too_late()));
+    }
+
+    pub(super) fn is_concluded(&self) -> bool {
+        self.waiting().is_none()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<oneshot::Sender<Answered>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The boundary that is being asked.
+    fn boundary(&self) -> &'static str {
+        self.ask.boundaries.get(self.at.load(Ordering::Relaxed)).map_or("-", |boundary| boundary.name())
+    }
+
+    /// Carries out the consequence, if nobody has before.
+    fn conclude(&self, conclusion: Conclusion) -> Concluded {
+        let Some(sender) = self.waiting().take() else { return Concluded::Before };
+        let answered = match conclusion {
+            Conclusion::Allowed(_) if !halt::halted() => Answered::Allowed,
+            Conclusion::Allowed(_) | Conclusion::Halted => {
+                self.hall.consequence(&self.ask, self.boundary(), &Reason::halted())
+            }
+            Conclusion::Denied(denial) => self.hall.consequence(&self.ask, self.boundary(), &Reason::denied(&denial)),
+            Conclusion::Fault(fault) => self.hall.consequence(&self.ask, self.boundary(), &Reason::fault(fault)),
+        };
+        // The caller may have gone; the consequence above does not depend on it (invariant 4).
+        let _ = sender.send(answered);
+        Concluded::Here
+    }
+}
+
+impl Hall {
+    async fn registration(&self, boundary: Boundary) -> Result<(), Conclusion> {
+        let needed = || boundary == Boundary::Startup || !self.registered.load(Ordering::Acquire);
+        if !needed() {
+            return Ok(());
+        }
+        let _turn = self.registering.lock().await;
+        if !needed() {
+            return Ok(());
+        }
+        let registration =
+            Caught::new(|| self.authority.register(&self.device)).await.ok_or_else(|| self.panicked())?;
+        self.registered.store(matches!(registration, Registration::Accepted), Ordering::Release);
+        match registration {
+            Registration::Accepted => Ok(()),
+            Registration::Refused(denial) => Err(Conclusion::Denied(denial)),
+            Registration::Fault(fault) => Err(Conclusion::Fault(fault)),
+        }
+    }
+
+    fn panicked(&self) -> Conclusion {
+        Conclusion::Fault(Fault::new(FaultKind::Malformed, format!("the provider `{}` panicked", self.name)))
+    }
+
+    /// Invariant 6: uses nothing but its arguments and what never changes.
+    fn forked(&self, ask: &Ask) -> Answered {
+        self.consequence(ask, ask.boundaries.first().map_or("-", |boundary| boundary.name()), &Reason::forked())
+    }
+
+    fn consequence(&self, ask: &Ask, boundary: &'static str, reason: &Reason) -> Answered {
+        let on_refusal = if reason.kind == Kind::Denied { ask.on_deny } else { ask.on_fault };
+        match on_refusal {
+            OnRefusal::Return => {
+                Answered::Refused(reason.refused(&ask.action, &self.name, boundary, self.device.as_str()))
+            }
+            OnRefusal::Exit => {
+                let notice = Notice {
+                    kind: reason.kind,
+                    boundary,
+                    action: ask.action.clone().into_owned(),
+                    device: self.device.as_str().to_owned(),
+                    code: reason.code.clone(),
+                    request_id: reason.request_id.clone(),
+                };
+                match self.ending {
+                    Ending::Process => halt::end(&notice),
+                    Ending::Unwind => Answered::End(notice),
+                }
+            }
+        }
+    }
+}
+
+/// A refusal on its way to people.
+struct Reason {
+    kind: Kind,
+    /// The authority's own code, or what went wrong.
+    code: String,
+    request_id: String,
+    advice: &'static str,
+}
+
+impl Reason {
+    fn new(kind: Kind, code: impl Into<String>, advice: &'static str) -> Self {
+        Reason { kind, code: code.into(), request_id: String::new(), advice }
+    }
+
+    fn denied(denial: &Denial) -> Self {
+        // A provider may be somebody's own: what it calls a code is shown as one printable word or two.
+        let code: String = denial.code().chars().filter(|c| !c.is_control()).take(80).collect();
+        let code = if code.trim().is_empty() { "DENIED".to_owned() } else { code };
+        let advice = "asking again will not change it: have the device allowed at the authority first";
+        let request_id = denial.decision().map_or_else(String::new, |id| id.as_str().to_owned());
+        Reason { request_id, ..Reason::new(Kind::Denied, code, advice) }
+    }
+
+    fn fault(fault: Fault) -> Self {
+        let (kind, advice) = match fault.kind {
+            FaultKind::Unreachable => {
+                (Kind::AuthorityUnreachable, "check the authority's address and that it can be reached from here")
+            }
+            FaultKind::Timeout => {
+                (Kind::AuthorityTimeout, "check the way to the authority; the deadline can be set, up to 3 s")
+            }
+            FaultKind::Malformed => (Kind::AuthorityMalformed, "check what really answers at the authority's address"),
+            FaultKind::NotConfigured => (Kind::NotConfigured, "complete the authority's configuration"),
+        };
+        Reason::new(kind, fault.detail, advice)
+    }
+
+    fn halted() -> Self {
+        Reason::new(Kind::Halted, "this process is ending", "nothing more can be started in it")
+    }
+
+    fn forked() -> Self {
+        let advice = "set up a gate of its own in the child, or do not fork";
+        Reason::new(Kind::Forked, "this process is a fork of the one whose gate it is", advice)
+    }
+
+    fn refused(&self, action: &str, authority: &str, boundary: &str, device: &str) -> Refused {
+        let why = match self.kind {
+            Kind::Denied if self.request_id.is_empty() => {
+                format!("`{authority}` said no to {device} at {boundary}: {}", self.code)
+            }
+            Kind::Denied => {
+                format!("`{authority}` said no to {device} at {boundary}: {} (request {})", self.code, self.request_id)
+            }
+            _ => format!("no usable answer at {boundary}: {}", self.code),
+        };
+        Refused::new(self.kind, action, why).advise(self.advice)
+    }
+}
+
+/// What is told to `tracing`.
+enum Event {
+    Allowed {
+        request_id: String,
+    },
+    Refused {
+        kind: Kind,
+        detail: String,
+    },
+    /// Nobody listens, or there is nothing to say.
+    None,
+}
+
+impl Event {
+    fn of(conclusion: &Conclusion) -> Event {
+        if LevelFilter::current() < LevelFilter::WARN {
+            return Event::None;
+        }
+        let refused = |reason: Reason| Event::Refused { kind: reason.kind, detail: reason.code };
+        match conclusion {
+            Conclusion::Allowed(decision) => {
+                Event::Allowed { request_id: decision.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()) }
+            }
+            Conclusion::Denied(denial) => refused(Reason::denied(denial)),
+            Conclusion::Fault(fault) => refused(Reason::fault(fault.clone())),
+            Conclusion::Halted => Event::None,
+        }
+    }
+
+    /// The second thread was first.
+    fn overdue() -> Event {
+        let detail = "the deadline passed while the I/O thread was held up by a provider".to_owned();
+        Event::Refused { kind: Kind::AuthorityTimeout, detail }
+    }
+
+    fn emit(self, case: &Case, span: &Span) {
+        let (action, boundary, device) = (&*case.ask.action, case.boundary(), case.hall.device.as_str());
+        match self {
+            Event::Allowed { request_id } => {
+                tracing::debug!(target: "portcullis", parent: span, action, boundary, device, request_id, "allowed");
+            }
+            Event::Refused { kind, detail } => {
+                let code = kind.code();
+                tracing::warn!(target: "portcullis", parent: span, action, boundary, device, code, detail, "refused");
+            }
+            Event::None => {}
+        }
+    }
+}
+
+/// Concludes as a fault what is dropped without a conclusion: a task that panicked, a runtime that was shut down.
+struct Armed(Arc<Case>);
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        if !self.0.is_concluded() {
+            let detail = "the question was dropped before it was answered";
+            self.0.conclude(Conclusion::Fault(Fault::new(FaultKind::Malformed, detail)));
+        }
+    }
+}
+
+/// A provider's future whose panics become `None`, whether in making, polling or dropping it.
+struct Caught<'a, T>(Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
+
+impl<'a, T> Caught<'a, T> {
+    fn new(make: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send + 'a>>) -> Self {
+        Caught(quietly(make))
+    }
+}
+
+/// The panic's payload is foreign too, and dropping it may panic again.
+fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(std::mem::forget).ok()
+}
+
+impl<T> Future for Caught<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let Some(future) = self.0.as_mut() else { return Poll::Ready(None) };
+        match quietly(|| future.as_mut().poll(cx)) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(value)) => {
+                let done = self.0.take();
+                // An answer of a future that panics while it is dropped is not one.
+                Poll::Ready(quietly(|| drop(done)).map(|()| value))
+            }
+            None => {
+                let broken = self.0.take();
+                quietly(|| drop(broken));
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl<T> Drop for Caught<'_, T> {
+    fn drop(&mut self) {
+        let rest = self.0.take();
+        quietly(|| drop(rest));
+    }
+}
+
+#[cfg(test)]
+mod tests;

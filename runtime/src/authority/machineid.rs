@@ -1,0 +1,126 @@
+//! MachineID: an authority that is asked over HTTP.
+
+use std::fmt;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{StatusCode, Url};
+
+use super::wire::{Base, Reply, Wire};
+use super::{Answering, Authority, Device, Fault, FaultKind, OrgKey, Question, Registration, Verdict, answer};
+
+/// The [MachineID](https://machineid.io) authority, or another server that speaks its API.
+///
+/// It hears the device and nothing else: neither the boundary nor the action.
+///
+/// # What counts as a yes
+/// `"allowed": true`, the JSON boolean, once, in an object, in a whole JSON body of at most 64 KiB with nothing after
+/// it, uncompressed, with status 200; `code` absent or `ALLOW`; `deviceId` absent or ours. Anything else is a denial
+/// or a [`Fault`]. Redirects are not followed, proxies in the environment not used, nothing is cached, and nothing
+/// is asked a second time, with one exception: a kept-alive connection turned out to be closed before a response began.
+///
+/// # What dropping does
+/// A dropped question's connection is closed. The server may have seen the question; asking changes nothing there.
+pub struct MachineId {
+    wire: Wire,
+    register: Url,
+    validate: Url,
+}
+
+/// Why a [`MachineId`] can't be made. Says nothing of the URL, which may hold a secret by mistake.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidMachineId {
+    /// The base URL may not be used.
+    #[error("the base URL of MachineID can't be used: {0}")]
+    BaseUrl(String),
+    /// The HTTP client can't be made, such as when no root certificates are found.
+    #[error("the HTTP client can't be made")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl MachineId {
+    /// Where MachineID itself answers.
+    pub const BASE_URL: &'static str = "https://machineid.io";
+
+    /// Speaks to the server at `base_url`, such as `https://machineid.io`, in the name of `key`'s organisation.
+    ///
+    /// No connection is made yet.
+    ///
+    /// # Errors
+    /// The URL is neither `https` nor, on this very machine (127.0.0.0/8, `[::1]`, `localhost`), `http`; it holds a
+    /// user, a password, a query, a fragment, a space or a control character; or the HTTP client can't be made.
+    pub fn new(base_url: impl AsRef<str>, key: OrgKey) -> Result<Self, InvalidMachineId> {
+        let base = Base::parse(base_url.as_ref()).map_err(|error| InvalidMachineId::BaseUrl(error.to_string()))?;
+        // A key is visible ASCII, so this can't fail; if it did, nothing could be asked.
+        let mut value =
+            HeaderValue::from_str(key.expose()).map_err(|error| InvalidMachineId::Client(Box::new(error)))?;
+        value.set_sensitive(true);
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("x-org-key"), value)]);
+        let wire = Wire::new(headers).map_err(|error| InvalidMachineId::Client(Box::new(error.without_url())))?;
+        Ok(MachineId {
+            wire,
+            register: base.join("/api/v1/devices/register"),
+            validate: base.join("/api/v1/devices/validate"),
+        })
+    }
+
+    async fn send(&self, url: &Url, device: &Device) -> Result<Reply, Fault> {
+        // A device id needs no escaping: it is letters, digits and `._-:`.
+        self.wire.post(url, format!(r#"{{"deviceId":"{device}"}}"#)).await
+    }
+
+    async fn ask(&self, device: &Device) -> Verdict {
+        match self.send(&self.validate, device).await {
+            Ok(Reply { status: StatusCode::OK, json: Ok(body) }) => answer::verdict(&body, device),
+            Ok(Reply { status: StatusCode::OK, json: Err(fault) }) | Err(fault) => Verdict::Fault(fault),
+            Ok(Reply { status, json: _ }) => Verdict::Fault(not_an_answer(status)),
+        }
+    }
+
+    async fn make_known(&self, device: &Device) -> Registration {
+        match self.send(&self.register, device).await {
+            Ok(Reply { status: StatusCode::OK, json: Ok(body) }) => answer::registration(&body, device),
+            Ok(Reply { status: StatusCode::OK, json: Err(fault) }) | Err(fault) => Registration::Fault(fault),
+            // The documented form of "the plan's limit is reached", beside the one with status 200.
+            Ok(Reply { status: StatusCode::FORBIDDEN, json: Ok(body) }) => match answer::registration_refused(&body) {
+                Some(denial) => Registration::Refused(denial),
+                None => Registration::Fault(not_an_answer(StatusCode::FORBIDDEN)),
+            },
+            Ok(Reply { status, json: _ }) => Registration::Fault(not_an_answer(status)),
+        }
+    }
+}
+
+fn not_an_answer(status: StatusCode) -> Fault {
+    let code = status.as_u16();
+    let detail = match code {
+        401 | 403 => format!("status {code}, only 200 is an answer: is the organisation's key right?"),
+        404 | 405 => format!("status {code}, only 200 is an answer: is the base URL right?"),
+        300..=399 => format!("status {code}: redirects are not followed"),
+        _ => format!("status {code}, only 200 is an answer"),
+    };
+    Fault::new(FaultKind::Malformed, detail)
+}
+
+impl Authority for MachineId {
+    fn name(&self) -> &str {
+        "machineid"
+    }
+
+    fn register<'a>(&'a self, device: &'a Device) -> Answering<'a, Registration> {
+        Box::pin(self.make_known(device))
+    }
+
+    fn decide<'a>(&'a self, question: &'a Question) -> Answering<'a, Verdict> {
+        Box::pin(self.ask(&question.device))
+    }
+}
+
+impl fmt::Debug for MachineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MachineId").field("host", &self.validate.host_str()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
