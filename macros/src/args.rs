@@ -124,7 +124,7 @@ impl Args {
             if input.is_empty() || input.peek(Token![,]) {
                 return Err(syn::Error::new(equals.span, format!("`{text}` needs a value: write `{text} = …`")));
             }
-            Value::Expr(input.parse()?)
+            Value::Expr(visible(input.parse()?))
         };
         if !input.is_empty() && !input.peek(Token![,]) {
             return Err(input.error("expected `,` between two arguments"));
@@ -200,6 +200,14 @@ impl Args {
             Some((_, Value::List(list))) => list,
             _ => Vec::new(),
         }
+    }
+}
+
+/// A `$value:expr` of a `macro_rules!` comes in an invisible group.
+fn visible(expr: Expr) -> Expr {
+    match expr {
+        Expr::Group(group) => visible(*group.expr),
+        other => other,
     }
 }
 
