@@ -83,7 +83,11 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     println!("   its exit code: {code}\n");
     assert_eq!(code, portcullis::EXIT_CODE);
 
-    println!("The ledger is {}; look into it with\n   cargo run -p portcullis-cli -- ledger list --ledger sqlite:{}", ledger.display(), ledger.display());
+    println!(
+        "The ledger is {}; look into it with\n   cargo run -p portcullis-cli -- ledger list --ledger sqlite:{}",
+        ledger.display(),
+        ledger.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,7 +104,7 @@ fn revoke_a_worker(ledger: &Path) -> Result<i32, Box<dyn std::error::Error>> {
     let mut said = BufReader::new(worker.stdout.take().ok_or("no stdout")?).lines();
     println!("   worker: {}", said.next().ok_or("the worker said nothing")??);
 
-    Local::open(ledger)?.revoke(&Device::parse(WORKER)?)?;
+    Local::open(ledger).revoke(&Device::parse(WORKER)?, "quickstart")?;
     println!("   its device {WORKER} is revoked");
     writeln!(worker.stdin.take().ok_or("no stdin")?, "go on")?;
 

@@ -212,7 +212,9 @@ impl Builder {
 
 fn default_ledger() -> Result<String, ConfigError> {
     #[cfg(feature = "sqlite")]
-    return crate::ledger::default_path().map(|path| format!("sqlite:{}", path.display())).map_err(ConfigError::new);
+    return crate::ledger::default_path().map(|path| format!("sqlite:{}", path.display())).ok_or_else(|| {
+        ConfigError::new("this user has no state directory for the ledger; name a file: PORTCULLIS_LEDGER=sqlite:PATH")
+    });
     #[cfg(not(feature = "sqlite"))]
     // Opening it says which feature is missing.
     Ok("sqlite:".into())
@@ -236,8 +238,7 @@ fn local(ledger: &LedgerChoice) -> Result<Arc<dyn Authority>, ConfigError> {
     let path = url.strip_prefix("sqlite:").ok_or_else(|| {
         ConfigError::new(format!("the embedded authority lives in a SQLite ledger, and the ledger is {}", shown(url)))
     })?;
-    let local = crate::authority::Local::open(path).map_err(|error| ConfigError::new(error.to_string()))?;
-    Ok(Arc::new(local))
+    Ok(Arc::new(crate::authority::Local::open(path)))
 }
 
 /// A database's URL may hold a password.
@@ -260,7 +261,8 @@ fn machineid(found: &Found) -> Result<Arc<dyn Authority>, ConfigError> {
     let key = OrgKey::new(key).map_err(|error| ConfigError::new(format!("MACHINEID_ORG_KEY: {error}")))?;
     let base = found.first(|settings| settings.machineid.base_url.clone());
     let base = base.as_deref().unwrap_or(MachineId::BASE_URL);
-    let machineid = MachineId::new(base, key).map_err(|error| ConfigError::new(format!("MACHINEID_BASE_URL: {error}")))?;
+    let machineid =
+        MachineId::new(base, key).map_err(|error| ConfigError::new(format!("MACHINEID_BASE_URL: {error}")))?;
     Ok(Arc::new(machineid))
 }
 
@@ -396,8 +398,9 @@ fn variable(name: &str) -> Result<Option<String>, ConfigError> {
 }
 
 fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text)
-        .map_err(|error| ConfigError::new(format!("{name} = {text:?} is not a duration such as \"2s\" or \"30m\": {error}")))
+    humantime::parse_duration(text).map_err(|error| {
+        ConfigError::new(format!("{name} = {text:?} is not a duration such as \"2s\" or \"30m\": {error}"))
+    })
 }
 
 /// Every source below the code, the most trusted first; and what may only tighten.
@@ -453,7 +456,12 @@ impl Found {
 
     fn limits(&self) -> Result<Limits, ConfigError> {
         let first = |pick: fn(&LimitSettings) -> bool| {
-            self.trusted.iter().map(|settings| &settings.limits).find(|limits| pick(limits)).cloned().unwrap_or_default()
+            self.trusted
+                .iter()
+                .map(|settings| &settings.limits)
+                .find(|limits| pick(limits))
+                .cloned()
+                .unwrap_or_default()
         };
         LimitSettings {
             max_steps: first(|limits| limits.max_steps.is_some()).max_steps,
@@ -469,7 +477,9 @@ impl Found {
             None => Ok(None),
             Some("machineid") => Ok(Some(Judge::MachineId)),
             Some("local") => Ok(Some(Judge::Local)),
-            Some(other) => Err(ConfigError::new(format!("authority {other:?} is unknown: it is `machineid` or `local`"))),
+            Some(other) => {
+                Err(ConfigError::new(format!("authority {other:?} is unknown: it is `machineid` or `local`")))
+            }
         }
     }
 

@@ -17,9 +17,10 @@ use crate::boundary::OnRefusal;
 use crate::budget::{Account, Limits};
 use crate::config::{Builder, ConfigError};
 use crate::halt::{self, Notice};
-use crate::ledger::{AuditRecord, Store, Ticket};
+use crate::ledger::{AuditRecord, Store};
 use crate::refused::{Kind, Refused};
 use crate::scope::{self, Frame, Scope, Scoped};
+use crate::ticket::Ticket;
 
 static INSTALLED: OnceCell<Portcullis> = OnceCell::new();
 
@@ -245,7 +246,8 @@ impl Portcullis {
         match &self.0.desk {
             Ok(desk) => desk.ask(ask),
             Err(why) => {
-                let refused = Refused::new(Kind::NotConfigured, ask.action.to_string(), why.clone()).advise(NO_AUTHORITY);
+                let refused =
+                    Refused::new(Kind::NotConfigured, ask.action.to_string(), why.clone()).advise(NO_AUTHORITY);
                 let boundary = ask.boundaries.first().map_or("-", |boundary| boundary.name());
                 Ticket::ready(match ask.on_fault {
                     OnRefusal::Return => Answered::Refused(refused),
