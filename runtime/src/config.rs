@@ -212,9 +212,9 @@ impl Builder {
 
 fn default_ledger() -> Result<String, ConfigError> {
     #[cfg(feature = "sqlite")]
-    return crate::ledger::default_path()
-        .map(|path| format!("sqlite:{}", path.display()))
-        .ok_or_else(|| ConfigError::new("no ledger is configured, and this user has no home for one"));
+    return crate::ledger::default_path().map(|path| format!("sqlite:{}", path.display())).ok_or_else(|| {
+        ConfigError::new("this user has no state directory for the ledger; name a file: PORTCULLIS_LEDGER=sqlite:PATH")
+    });
     #[cfg(not(feature = "sqlite"))]
     // Opening it says which feature is missing.
     Ok("sqlite:".into())
@@ -235,14 +235,10 @@ fn local(ledger: &LedgerChoice) -> Result<Arc<dyn Authority>, ConfigError> {
     let LedgerChoice::Url(url) = ledger else {
         return Err(ConfigError::new("the embedded authority lives in the ledger's file, and this ledger has none"));
     };
-    if !url.starts_with("sqlite:") {
-        return Err(ConfigError::new(format!(
-            "the embedded authority lives in a SQLite ledger, and the ledger is {}",
-            shown(url)
-        )));
-    }
-    let local = crate::authority::Local::from_url(url).map_err(|error| ConfigError::new(error.to_string()))?;
-    Ok(Arc::new(local))
+    let path = url.strip_prefix("sqlite:").ok_or_else(|| {
+        ConfigError::new(format!("the embedded authority lives in a SQLite ledger, and the ledger is {}", shown(url)))
+    })?;
+    Ok(Arc::new(crate::authority::Local::open(path)))
 }
 
 /// A database's URL may hold a password.
@@ -265,7 +261,8 @@ fn machineid(found: &Found) -> Result<Arc<dyn Authority>, ConfigError> {
     let key = OrgKey::new(key).map_err(|error| ConfigError::new(format!("MACHINEID_ORG_KEY: {error}")))?;
     let base = found.first(|settings| settings.machineid.base_url.clone());
     let base = base.as_deref().unwrap_or(MachineId::BASE_URL);
-    let machineid = MachineId::new(base, key).map_err(|error| ConfigError::new(format!("MACHINEID_BASE_URL: {error}")))?;
+    let machineid =
+        MachineId::new(base, key).map_err(|error| ConfigError::new(format!("MACHINEID_BASE_URL: {error}")))?;
     Ok(Arc::new(machineid))
 }
 
@@ -401,8 +398,9 @@ fn variable(name: &str) -> Result<Option<String>, ConfigError> {
 }
 
 fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text)
-        .map_err(|error| ConfigError::new(format!("{name} = {text:?} is not a duration such as \"2s\" or \"30m\": {error}")))
+    humantime::parse_duration(text).map_err(|error| {
+        ConfigError::new(format!("{name} = {text:?} is not a duration such as \"2s\" or \"30m\": {error}"))
+    })
 }
 
 /// Every source below the code, the most trusted first; and what may only tighten.
@@ -458,7 +456,12 @@ impl Found {
 
     fn limits(&self) -> Result<Limits, ConfigError> {
         let first = |pick: fn(&LimitSettings) -> bool| {
-            self.trusted.iter().map(|settings| &settings.limits).find(|limits| pick(limits)).cloned().unwrap_or_default()
+            self.trusted
+                .iter()
+                .map(|settings| &settings.limits)
+                .find(|limits| pick(limits))
+                .cloned()
+                .unwrap_or_default()
         };
         LimitSettings {
             max_steps: first(|limits| limits.max_steps.is_some()).max_steps,
@@ -474,7 +477,9 @@ impl Found {
             None => Ok(None),
             Some("machineid") => Ok(Some(Judge::MachineId)),
             Some("local") => Ok(Some(Judge::Local)),
-            Some(other) => Err(ConfigError::new(format!("authority {other:?} is unknown: it is `machineid` or `local`"))),
+            Some(other) => {
+                Err(ConfigError::new(format!("authority {other:?} is unknown: it is `machineid` or `local`")))
+            }
         }
     }
 

@@ -17,9 +17,10 @@ use crate::boundary::OnRefusal;
 use crate::budget::{Account, Limits};
 use crate::config::{Builder, ConfigError};
 use crate::halt::{self, Notice};
-use crate::ledger::{AuditRecord, Store, Ticket};
+use crate::ledger::{AuditRecord, Store};
 use crate::refused::{Kind, Refused};
 use crate::scope::{self, Frame, Scope, Scoped};
+use crate::ticket::Ticket;
 
 static INSTALLED: OnceCell<Portcullis> = OnceCell::new();
 
@@ -96,7 +97,6 @@ impl AsRef<Portcullis> for Portcullis {
 
 impl Portcullis {
     /// Starts a configuration in code.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -184,7 +184,7 @@ impl Portcullis {
                 None => true,
             };
             // Nobody may be waiting any more; the draining itself goes on.
-            let _ = sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
+            sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
         };
         if let Err(error) = std::thread::Builder::new().name("portcullis-drain".into()).spawn(work) {
             tracing::error!(%error, "no thread for draining: what is unsettled stays unsettled");
@@ -245,7 +245,8 @@ impl Portcullis {
         match &self.0.desk {
             Ok(desk) => desk.ask(ask),
             Err(why) => {
-                let refused = Refused::new(Kind::NotConfigured, ask.action.to_string(), why.clone()).advise(NO_AUTHORITY);
+                let refused =
+                    Refused::new(Kind::NotConfigured, ask.action.to_string(), why.clone()).advise(NO_AUTHORITY);
                 let boundary = ask.boundaries.first().map_or("-", |boundary| boundary.name());
                 Ticket::ready(match ask.on_fault {
                     OnRefusal::Return => Answered::Refused(refused),

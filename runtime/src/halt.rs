@@ -201,17 +201,8 @@ mod os {
     }
 
     pub(super) fn exit_now() -> ! {
-        loop {
-            // SAFETY: `_exit` has no preconditions. It does not return; the rest is for a libc in which it would.
-            unsafe {
-                libc::_exit(EXIT_CODE);
-            }
-            #[allow(unreachable_code)]
-            // SAFETY: signalling oneself has no preconditions.
-            unsafe {
-                libc::kill(libc::getpid(), libc::SIGKILL);
-            }
-        }
+        // SAFETY: `_exit` has no preconditions, and does not return.
+        unsafe { libc::_exit(EXIT_CODE) }
     }
 }
 
@@ -247,7 +238,12 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_and_still_ends() {
         let mut line = Line::new();
-        let long = Notice { action: "\u{e4}".repeat(600), device: "\u{e4}".repeat(600), code: "\u{e4}".repeat(600), ..notice() };
+        let long = Notice {
+            action: "\u{e4}".repeat(600),
+            device: "\u{e4}".repeat(600),
+            code: "\u{e4}".repeat(600),
+            ..notice()
+        };
         assert!(write!(line, "{long}").is_err());
         let bytes = line.finish();
         assert!(bytes.len() <= LINE && bytes.ends_with(b"\n"));

@@ -110,7 +110,12 @@ impl Scope {
 
     /// The one without a name: what happens outside of every scope.
     pub(crate) fn process() -> Self {
-        Scope { number: next_number(), holder: "the process (no scope is open)".into(), own: None, accounts: RwLock::default() }
+        Scope {
+            number: next_number(),
+            holder: "the process (no scope is open)".into(),
+            own: None,
+            accounts: RwLock::default(),
+        }
     }
 
     #[inline]
@@ -276,7 +281,7 @@ impl Purse {
         if beyond.micros() == 0 {
             return Ok(());
         }
-        self.accounts.iter().fold(Ok(()), |result, account| result.and(account.spend(action, beyond)))
+        spend(&self.accounts, action, beyond)
     }
 }
 
@@ -297,7 +302,8 @@ impl Drop for Purse {
 
 /// Sets `cost` aside on every account of the stack, and on `own`, which is not in it yet.
 pub(crate) fn reserve(action: &str, cost: Cost, own: Option<&Arc<Account>>) -> Result<Arc<Purse>, Refused> {
-    let mut purse = Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
+    let mut purse =
+        Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
     for account in accounts_of_money(action)?.into_iter().chain(own.filter(|own| own.limits_money()).cloned()) {
         // A refusal drops the purse, which gives back what the earlier accounts had set aside.
         account.reserve(action, cost)?;
@@ -318,6 +324,15 @@ fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
     AMBIENT
         .try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(limited).collect())
         .map_err(|_| thread_is_ending(action))
+}
+
+/// The money is gone: every account hears of it, also after one has objected. The first objection is returned.
+fn spend(accounts: &[Arc<Account>], action: &str, cost: Cost) -> Result<(), Refused> {
+    let mut first_refusal = Ok(());
+    for account in accounts {
+        first_refusal = first_refusal.and(account.spend(action, cost));
+    }
+    first_refusal
 }
 
 /// Books what something really cost, on every account in whose scope it happens.
@@ -347,14 +362,20 @@ pub fn charge(cost: Cost) -> Result<(), Refused> {
         .map_err(|_| thread_is_ending(ACTION))?;
     match purse {
         Some(purse) => purse.charge(ACTION, cost),
-        None => accounts_of_money(ACTION)?.iter().fold(Ok(()), |result, account| result.and(account.spend(ACTION, cost))),
+        None => spend(&accounts_of_money(ACTION)?, ACTION, cost),
     }
 }
 
 /// `true` if this very claim is being worked on further up in the call chain.
 pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
     AMBIENT
-        .try_with(|ambient| ambient.borrow().frames.iter().any(|frame| matches!(frame, Frame::Call(call) if call.claim() == Some(digest))))
+        .try_with(|ambient| {
+            ambient
+                .borrow()
+                .frames
+                .iter()
+                .any(|frame| matches!(frame, Frame::Call(call) if call.claim() == Some(digest)))
+        })
         .unwrap_or(false)
 }
 

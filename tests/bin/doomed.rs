@@ -114,7 +114,8 @@ fn main() {
         "drop_while_unwinding" => {
             drop(panic::catch_unwind(|| {
                 let _effect = EffectOnDrop;
-                panic!("unwinding");
+                // Without the hook, which is there to see a panic of the gate's.
+                panic::resume_unwind(Box::new("unwinding"));
             }));
         }
         "dropped_future" => {
@@ -216,9 +217,9 @@ fn install(situation: &str, directory: &Path) {
         }
         "forked" | "budget" => builder.embedded(&ledger),
         _ => {
-            let local = Local::open(&ledger).expect("the ledger opens");
-            local.register(&device).expect("it is registered");
-            local.revoke(&device).expect("it is revoked");
+            let local = Local::open(&ledger);
+            local.register_as(&device, "test").expect("it is registered");
+            local.revoke(&device, "test").expect("it is revoked");
             builder.embedded(&ledger)
         }
     };

@@ -91,7 +91,8 @@ impl Store for SqliteStore {
     fn settle(&self, request: SettleRequest) -> Ticket<Settled> {
         let (reply, ticket) = Ticket::new();
         if self.shared.is_foreign() {
-            return Ticket::ready(Settled::Unsettled(forked().to_string()));
+            reply.send(Settled::Unsettled(forked().to_string()));
+            return ticket;
         }
         // An operation that is not taken is dropped, and resolves its ticket by that.
         let _ = self.shared.push(Op::Settle(Settling::new(request, Some(reply))));
@@ -109,7 +110,8 @@ impl Store for SqliteStore {
     fn drain(&self, until: Instant) -> Ticket<bool> {
         let (reply, ticket) = Ticket::new();
         if self.shared.is_foreign() {
-            return Ticket::ready(false);
+            reply.send(false);
+            return ticket;
         }
         let _ = self.shared.push(Op::Drain(Draining { until, reply }));
         ticket

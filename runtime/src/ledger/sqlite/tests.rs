@@ -65,7 +65,7 @@ fn request(key: &str) -> ClaimRequest {
         action: action.into(),
         place: None,
         key: Key::of(key).into_text(action).unwrap(),
-        digest: Digest::of(namespace, action, key),
+        digest: Digest::new(namespace, action, key),
         fingerprint: Fingerprint([1; 32]),
         attempt: Attempt(uuid::Uuid::now_v7()),
         wait_until: None,

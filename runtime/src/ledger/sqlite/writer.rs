@@ -299,7 +299,7 @@ impl Writer {
                 settling.answer(settled);
                 self.shared.put_back(self.parked.take(&digest).into_iter());
             }
-            (Op::Audit(auditing), Answer::Audited) => drop(auditing.reply.send(())),
+            (Op::Audit(auditing), Answer::Audited) => auditing.reply.send(()),
             // An answer of another kind is a bug; dropping the operation resolves its ticket to "unknown".
             (Op::Claim(_) | Op::Settle(_) | Op::Audit(_) | Op::Drain(_), answer) => {
                 debug_assert!(false, "{answer:?} is no answer to this operation");
@@ -369,13 +369,13 @@ impl Writer {
             self.running.is_empty() && self.deferred.is_empty() && self.unsure.is_empty() && self.shared.is_idle();
         if settled && (!self.unflushed || self.flush()) {
             for drain in self.drains.drain(..) {
-                let _ = drain.reply.send(true);
+                drain.reply.send(true);
             }
         }
         let now = Instant::now();
         for i in (0..self.drains.len()).rev() {
             if self.drains[i].until <= now {
-                let _ = self.drains.swap_remove(i).reply.send(false);
+                self.drains.swap_remove(i).reply.send(false);
             }
         }
     }
