@@ -55,7 +55,7 @@ impl Expansion<'_> {
                 let call = self.call(false);
                 let entered = self.entered().unwrap_or_else(|| ours!(_));
                 let body = self.braced(body);
-                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync");
+                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync", self.at_output());
                 self.returned(call, run)
             }
             Shape::Async => {
@@ -86,14 +86,12 @@ impl Expansion<'_> {
         match self.entered() {
             None => {
                 let call = self.call(false);
-                let run = self.run(ours!(async move #body), "run", "once");
-                self.returned(call, ours!(#run.await))
+                self.returned(call, self.run_later(ours!(async move #body)))
             }
             Some(entered) => {
                 let call = self.call(true);
-                let run = self.run(ours!(body), "run", "once");
                 let bind = ours!(let body = call.bind(async move |#entered| #body););
-                self.returned(ours!(#call #bind), ours!(#run.await))
+                self.returned(ours!(#call #bind), self.run_later(ours!(body)))
             }
         }
     }
@@ -122,33 +120,47 @@ impl Expansion<'_> {
 
     // Output: run_sync::<R, _>(call, refuse, body)
     //         once_sync::<R, _>(call, refuse, on_err, body)
-    fn run(&self, body: TokenStream, plain: &str, once: &str) -> TokenStream {
+    fn run(&self, body: TokenStream, plain: &str, once: &str, at: (Span, Span)) -> TokenStream {
         let (name, on_err) = match &self.model.once {
             None => (plain, None),
             Some(settings) => (once, Some(self.on_err(settings))),
         };
         let on_err = on_err.into_iter();
         let refuse = self.refuse();
-        let output = &self.work.output;
-        self.at_output(name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
+        let output = located(self.work.output.clone(), at);
+        self.call_at(at, name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
     }
 
-    /// A call of the runtime that stands where the return type was written: if the type is at fault, the compiler underlines
-    /// all of it.
-    fn at_output(&self, name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+    fn run_later(&self, body: TokenStream) -> TokenStream {
+        let (first, last) = self.at_output();
+        // Without a claim the compiler says it of the `await` as well, which is one token.
+        let at = if self.model.once.is_some() { (first, last) } else { (first, first) };
+        let run = self.run(body, "run", "once", at);
+        quote_spanned!(at.1=> #run.await)
+    }
+
+    /// The first and the last place of the return type, or else the function's name.
+    ///
+    /// The compiler spans an expression from its first token to its last. What is placed here is underlined like the type that
+    /// is at fault, and because it says the same thing at the same place several times, it says it once.
+    fn at_output(&self) -> (Span, Span) {
         let written = match &self.work.written {
             Some(written) => written.to_token_stream(),
             None => self.function.sig.ident.to_token_stream(),
         };
-        let spans = || written.clone().into_iter().map(|tree| tree.span());
-        let at = |span: Option<Span>| Span::mixed_site().located_at(span.unwrap_or(self.end));
-        // The compiler spans a path, and a call, from the first token to the last.
-        let (first, last) = (at(spans().next()), at(spans().last()));
-        let name = Ident::new(name, last);
-        let path = located(self.runtime.private(quote!(#name)), first, last);
+        let mut spans = written.into_iter().map(|tree| tree.span());
+        let first = spans.next().unwrap_or(self.end);
+        let last = spans.last().unwrap_or(first);
+        let ours = |span| Span::mixed_site().located_at(span);
+        (ours(first), ours(last))
+    }
+
+    fn call_at(&self, at: (Span, Span), name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+        let name = Ident::new(name, at.1);
+        let path = located(self.runtime.private(quote!(#name)), at);
         let mut arguments = Group::new(Delimiter::Parenthesis, arguments);
-        arguments.set_span(last);
-        quote_spanned!(last=> #path #generics #arguments)
+        arguments.set_span(at.1);
+        quote_spanned!(at.1=> #path #generics #arguments)
     }
 
     fn refuse(&self) -> TokenStream {
@@ -157,7 +169,7 @@ impl Expansion<'_> {
         }
         let name = if self.model.returns_refusals() { "refuse_by_return" } else { "refuse_by_ending" };
         // A closure: as a value, the function would bring its bounds into every type around it, and its errors with them.
-        let refuse = self.at_output(name, TokenStream::new(), ours!(refused));
+        let refuse = self.call_at(self.at_output(), name, TokenStream::new(), ours!(refused));
         ours!(|refused| #refuse)
     }
 
@@ -165,7 +177,7 @@ impl Expansion<'_> {
     fn on_err(&self, once: &Once) -> TokenStream {
         let policy = |name: Ident| {
             let at = Span::mixed_site().located_at(name.span());
-            located(self.runtime.private(name.into_token_stream()), at, at)
+            located(self.runtime.private(name.into_token_stream()), (at, at))
         };
         match &once.on_err {
             OnErr::Fixed(name) => policy(name.clone()),
@@ -308,8 +320,8 @@ fn argument(name: &Ident) -> TokenStream {
     quote_spanned!(Span::mixed_site().located_at(name.span())=> .arg(#text, #value))
 }
 
-/// A path of ours that reaches from one place to another.
-fn located(path: TokenStream, first: Span, last: Span) -> TokenStream {
+/// Tokens that reach from one place to another.
+fn located(path: TokenStream, (first, last): (Span, Span)) -> TokenStream {
     let tokens = path.into_iter().enumerate().map(|(index, mut tree)| {
         // `$crate` means what it means where it was written.
         if tree.to_string() != "$crate" {
