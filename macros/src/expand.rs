@@ -111,7 +111,8 @@ impl Expansion<'_> {
     /// Gives `return` and `?` their type inside of an `async` block, which can't be annotated.
     fn return_edge(&self) -> TokenStream {
         let output = &self.work.output;
-        ours! {
+        let (_, at) = self.at_output();
+        quote_spanned! {at=>
             if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<#output> {
                 return edge;
             }

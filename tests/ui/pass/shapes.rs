@@ -177,7 +177,12 @@ pub fn moves_its_key(tenant: String, order: String) -> R<String> {
 #[once(key = "order:{symbol}:{request.1}", on_err = judge, wait = "5s", retain = "30d")]
 #[budgeted(max_cost = "5.00 USD", cost = "0.02 USD", per = symbol, max_duration = "30m", max_depth = DEPTH)]
 #[boundary(before_fan_out, width = request.0, resource = symbol, with = gate(), on_deny = "return", refused = refuse)]
-pub fn everything(request: (usize, u64), symbol: String, #[cfg(not(any()))] kept: u64, #[cfg(any())] gone: u64) -> Result<u64, String> {
+pub fn everything(
+    request: (usize, u64),
+    symbol: String,
+    #[cfg(not(any()))] kept: u64,
+    #[cfg(any())] gone: u64,
+) -> Result<u64, String> {
     drop(symbol);
     Ok(request.1 + kept)
 }
