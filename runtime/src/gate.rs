@@ -97,7 +97,6 @@ impl AsRef<Portcullis> for Portcullis {
 
 impl Portcullis {
     /// Starts a configuration in code.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -185,7 +184,7 @@ impl Portcullis {
                 None => true,
             };
             // Nobody may be waiting any more; the draining itself goes on.
-            let _ = sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
+            sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
         };
         if let Err(error) = std::thread::Builder::new().name("portcullis-drain".into()).spawn(work) {
             tracing::error!(%error, "no thread for draining: what is unsettled stays unsettled");
