@@ -46,8 +46,8 @@ impl fmt::Display for Notice {
         for (name, value, longest) in [
             ("action", &self.action, 100),
             ("device", &self.device, 120),
-            ("reason", &self.code, 80),
             ("request", &self.request_id, 60),
+            ("reason", &self.code, 500),
         ] {
             write!(f, " {name}=")?;
             match value.as_str() {
@@ -128,15 +128,19 @@ pub(crate) fn end(notice: &Notice) -> ! {
     os::exit_now()
 }
 
+/// Room for the advice to somebody who has configured nothing. A pipe that polls as writable takes this much at once on
+/// Linux; where it takes less, the reaper bounds the wait.
+const LINE: usize = 1024;
+
 /// One line on the stack.
 struct Line {
-    bytes: [u8; 512],
+    bytes: [u8; LINE],
     len: usize,
 }
 
 impl Line {
     const fn new() -> Self {
-        Line { bytes: [0; 512], len: 0 }
+        Line { bytes: [0; LINE], len: 0 }
     }
 
     /// Always ends in a line break, also when it was cut.
@@ -179,8 +183,8 @@ mod os {
         // SAFETY: `stderr` is one valid pollfd, and the count says one.
         let ready = unsafe { libc::poll(&raw mut stderr, 1, 0) };
         if ready == 1 && stderr.revents & libc::POLLOUT != 0 {
-            // SAFETY: the pointer and the length are those of one live slice. A pipe that is writable takes PIPE_BUF
-            // bytes (at least 512) at once; if another thread fills it in between, the reaper ends the wait.
+            // SAFETY: the pointer and the length are those of one live slice. A pipe that is writable takes
+            // PIPE_BUF bytes at once; if another thread fills it in between, the reaper ends the wait.
             let _ = unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
         }
     }
@@ -197,17 +201,8 @@ mod os {
     }
 
     pub(super) fn exit_now() -> ! {
-        loop {
-            // SAFETY: `_exit` has no preconditions. It does not return; the rest is for a libc in which it would.
-            unsafe {
-                libc::_exit(EXIT_CODE);
-            }
-            #[allow(unreachable_code)]
-            // SAFETY: signalling oneself has no preconditions.
-            unsafe {
-                libc::kill(libc::getpid(), libc::SIGKILL);
-            }
-        }
+        // SAFETY: `_exit` has no preconditions, and does not return.
+        unsafe { libc::_exit(EXIT_CODE) }
     }
 }
 
@@ -236,17 +231,22 @@ mod tests {
         assert_eq!(
             std::str::from_utf8(line.finish()).unwrap(),
             "portcullis: refused, process ends: code=denied boundary=before_cost action=llm.call?forged line \
-             device=pay:prod:worker:1 reason=DEVICE_REVOKED request=-\n"
+             device=pay:prod:worker:1 request=- reason=DEVICE_REVOKED\n"
         );
     }
 
     #[test]
     fn a_long_line_is_cut_and_still_ends() {
         let mut line = Line::new();
-        let long = Notice { action: "\u{e4}".repeat(600), device: "\u{e4}".repeat(600), code: "\u{e4}".repeat(600), ..notice() };
+        let long = Notice {
+            action: "\u{e4}".repeat(600),
+            device: "\u{e4}".repeat(600),
+            code: "\u{e4}".repeat(600),
+            ..notice()
+        };
         assert!(write!(line, "{long}").is_err());
         let bytes = line.finish();
-        assert!(bytes.len() <= 512 && bytes.ends_with(b"\n"));
+        assert!(bytes.len() <= LINE && bytes.ends_with(b"\n"));
         assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1);
     }
 }

@@ -1,14 +1,43 @@
-//! Attribute macros that gate, deduplicate and bound functions, and the runtime under them.
+#![doc = include_str!("../../README.md")]
 
 pub mod authority;
 mod boundary;
+pub mod budget;
+mod config;
+mod gate;
+mod guard;
 mod halt;
 pub mod ledger;
 mod outcome;
 pub mod permit;
 mod refused;
+mod scope;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod ticket;
 
 pub use boundary::{Boundary, OnRefusal};
+pub use budget::Cost;
+pub use config::{Builder, ConfigError};
+pub use gate::{Drain, Drained, Portcullis, drain};
+pub use guard::{Claim, OnErr};
+pub use halt::EXIT_CODE;
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
+pub use portcullis_macros::{boundary, budgeted, once};
 pub use refused::{Kind, Refused};
+pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
+
+/// What the attributes expand to. Not part of the public interface: it changes without notice.
+///
+/// Nothing in here has a privilege that a hand-written call would lack: permits, grants and settlements are made by the
+/// rooms, behind an explicit allow and an acknowledged claim.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::__codec as codec;
+    pub use crate::guard::*;
+    pub use crate::ledger::fingerprint::{Argument, Payload};
+    pub use crate::ledger::key::{Key, KeyPart, Part};
+}

@@ -190,6 +190,14 @@ impl Refused {
         &self.0.why
     }
 
+    /// Why, and what to do: for the line with which a process ends.
+    pub(crate) fn explanation(&self) -> String {
+        match self.0.advice {
+            "" => self.0.why.clone(),
+            advice => format!("{}; {advice}", self.0.why),
+        }
+    }
+
     /// With [`Kind::Unsettled`]: what the body returned, as JSON. The effect happened and only this value knows its result.
     #[must_use]
     pub fn value(&self) -> Option<&serde_json::Value> {

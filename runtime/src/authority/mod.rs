@@ -16,6 +16,8 @@ use crate::boundary::Boundary;
 mod answer;
 pub(crate) mod desk;
 mod device;
+#[cfg(feature = "sqlite")]
+mod local;
 #[cfg(feature = "http")]
 mod machineid;
 mod org_key;
@@ -24,6 +26,8 @@ mod watchdog;
 mod wire;
 
 pub use device::{Device, InvalidDevice};
+#[cfg(feature = "sqlite")]
+pub use local::{Acted, KnownDevice, Local};
 #[cfg(feature = "http")]
 pub use machineid::{InvalidMachineId, MachineId};
 pub use org_key::{InvalidOrgKey, OrgKey};

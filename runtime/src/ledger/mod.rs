@@ -10,10 +10,22 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_channel::oneshot;
 use uuid::Uuid;
 
 use crate::refused::Refused;
+
+pub(crate) mod fingerprint;
+pub(crate) mod key;
+pub(crate) mod rules;
+
+#[cfg(feature = "sqlite")]
+mod admin;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+pub(crate) use crate::ticket::{Reply, Ticket};
+#[cfg(feature = "sqlite")]
+pub use admin::{ClaimState, Event, Filter, Ledger, Owner, Record};
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,43 +124,36 @@ pub(crate) struct AuditRecord {
     pub(crate) at: SystemTime,
 }
 
-/// An answer that a store's own thread will send. Awaited by asynchronous callers, [`wait`](Ticket::wait)ed for by others.
-///
-/// A store that dies drops the sender: the ticket then resolves to `None`, which every caller treats as unknown.
-pub(crate) struct Ticket<T>(oneshot::Receiver<T>);
-
-impl<T> Ticket<T> {
-    pub(crate) fn new() -> (oneshot::Sender<T>, Self) {
-        let (sender, receiver) = oneshot::channel();
-        (sender, Ticket(receiver))
-    }
-
-    pub(crate) fn ready(value: T) -> Self {
-        let (sender, ticket) = Ticket::new();
-        // The receiver is right here.
-        let _ = sender.send(value);
-        ticket
-    }
-
-    /// Blocks this thread; works inside any async runtime, and outside of all.
-    pub(crate) fn wait(self) -> Option<T> {
-        pollster::block_on(self)
-    }
-}
-
-impl<T> Future for Ticket<T> {
-    type Output = Option<T>;
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<T>> {
-        std::pin::Pin::new(&mut self.0).poll(cx).map(Result::ok)
-    }
-}
-
 /// A place that keeps claims. Every method returns at once; the work is done by the store's own threads, in the order of the calls.
 ///
 /// A caller that drops the ticket of a claim before it is answered gives the claim up: the store releases it.
 pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed>;
     fn settle(&self, request: SettleRequest) -> Ticket<Settled>;
-    /// Appended with the next commit; the ticket resolves when that is durable.
+    /// Appended with the next commit. The ticket resolves when the record survives the end of this process (it survives a
+    /// power cut as soon as anything else is flushed: a record is never flushed for itself).
     fn audit(&self, record: AuditRecord) -> Ticket<()>;
+    /// Refuses new claims from now on, and resolves to `true` once every claim it granted is settled and on disk, or to
+    /// `false` at `until`.
+    fn drain(&self, until: Instant) -> Ticket<bool>;
+}
+
+/// The store that `url` names (`sqlite:PATH`). Reads the URL and no more.
+#[cfg(feature = "sqlite")]
+pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
+    sqlite::open(url)
+}
+
+/// A store that forgets everything with the process: for `portcullis::testing`.
+#[cfg(feature = "sqlite")]
+pub(crate) fn open_in_memory() -> std::sync::Arc<dyn Store> {
+    sqlite::open_in_memory()
+}
+
+/// Where the ledger lies unless it is configured: `portcullis/ledger.sqlite` in the user's state directory. `None` for a
+/// user without a home.
+#[cfg(feature = "sqlite")]
+#[must_use]
+pub fn default_path() -> Option<std::path::PathBuf> {
+    crate::sqlite::default_path()
 }

@@ -1,0 +1,217 @@
+//! What is known of a guarded call when it is made.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use super::claim::{Claim, ClaimState};
+use super::site::{Asked, Passed, Site};
+use crate::budget::{Cost, IntoCost, InvalidCost};
+use crate::gate::Portcullis;
+use crate::ledger::fingerprint::Payload;
+use crate::ledger::key::Key;
+
+/// One call of a guarded function. `L` is [`Plain`], or [`Once`] if it claims.
+pub struct Call<K: 'static, L = Plain> {
+    bare: Bare<K>,
+    layer: L,
+    handover: Option<Arc<Handover>>,
+}
+
+/// What the charging needs to know.
+pub(super) struct Bare<K: 'static> {
+    pub(super) site: &'static Site<K>,
+    pub(super) claims: bool,
+    pub(super) gate: Option<Portcullis>,
+    /// What few calls have.
+    pub(super) extras: Option<Box<Extras>>,
+}
+
+/// The arguments of an attribute that are expressions.
+#[derive(Default)]
+pub(super) struct Extras {
+    pub(super) action: Option<String>,
+    pub(super) resource: Option<String>,
+    pub(super) width: Option<u64>,
+    pub(super) cost: Option<Result<Cost, InvalidCost>>,
+    pub(super) per: Option<String>,
+}
+
+/// The call claims nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+/// The call claims `key` for `payload`.
+#[derive(Debug)]
+pub struct Once {
+    pub(super) key: Key,
+    pub(super) payload: Payload,
+}
+
+impl<K: Asked> Call<K, Plain> {
+    /// A call of `site`.
+    #[inline]
+    pub fn new(site: &'static Site<K>) -> Self {
+        Call { bare: Bare { site, claims: false, gate: None, extras: None }, layer: Plain, handover: None }
+    }
+
+    /// Adds the claim.
+    pub fn once(self, key: Key, payload: Payload) -> Call<K, Once> {
+        let Call { bare, layer: Plain, handover } = self;
+        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload }, handover }
+    }
+
+    /// The body of an async function that binds its permit.
+    pub fn bind<F, R>(&mut self, body: F) -> impl Future<Output = R> + use<F, R, K>
+    where
+        F: AsyncFnOnce(Entered<'_, K>) -> R,
+    {
+        let handover = self.hand_over();
+        async move {
+            let (passed, _) = handover.passed();
+            body(Entered { permit: K::grant(passed) }).await
+        }
+    }
+}
+
+impl<K: Asked> Call<K, Once> {
+    /// The body of an async function that binds its permit or its claim.
+    pub fn bind<F, R>(&mut self, body: F) -> impl Future<Output = R> + use<F, R, K>
+    where
+        F: AsyncFnOnce(EnteredOnce<'_, K>) -> R,
+    {
+        let handover = self.hand_over();
+        async move {
+            let (passed, claim) = handover.passed();
+            let claim = claim.as_deref().unwrap_or_else(|| polled_too_early());
+            body(EnteredOnce { permit: K::grant(passed), claim: Claim::of(claim) }).await
+        }
+    }
+}
+
+impl<K: Asked, L> Call<K, L> {
+    fn hand_over(&mut self) -> Arc<Handover> {
+        Arc::clone(self.handover.get_or_insert_default())
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.bare.extras.get_or_insert_default()
+    }
+
+    pub(super) fn split(self) -> (Bare<K>, L, Option<Arc<Handover>>) {
+        (self.bare, self.layer, self.handover)
+    }
+
+    /// `with = …`
+    pub fn with(mut self, gate: &(impl AsRef<Portcullis> + ?Sized)) -> Self {
+        self.bare.gate = Some(gate.as_ref().clone());
+        self
+    }
+
+    /// `action = …`, where it is no literal.
+    pub fn action(mut self, action: impl Into<String>) -> Self {
+        self.extras().action = Some(action.into());
+        self
+    }
+
+    /// `resource = …`
+    pub fn resource(mut self, resource: impl ToString) -> Self {
+        self.extras().resource = Some(resource.to_string());
+        self
+    }
+
+    /// `width = …`
+    pub fn width(mut self, width: impl IntoWidth) -> Self {
+        self.extras().width = Some(width.into_width());
+        self
+    }
+
+    /// `cost = …`
+    pub fn cost(mut self, cost: impl IntoCost) -> Self {
+        self.extras().cost = Some(cost.into_cost());
+        self
+    }
+
+    /// `per = …`, where it is an expression.
+    pub fn per(mut self, key: impl ToString) -> Self {
+        self.extras().per = Some(key.to_string());
+        self
+    }
+}
+
+impl<K, L> fmt::Debug for Call<K, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("site", &self.bare.site).finish_non_exhaustive()
+    }
+}
+
+/// What `width = …` accepts: how many. A negative number is told to the authority as 0.
+pub trait IntoWidth {
+    /// How many.
+    fn into_width(self) -> u64;
+}
+
+macro_rules! widths {
+    ($($ty:ty)*) => {$(
+        impl IntoWidth for $ty {
+            fn into_width(self) -> u64 {
+                u64::try_from(self).unwrap_or(0)
+            }
+        }
+    )*};
+}
+
+widths!(u8 u16 u32 u64 usize i32 i64 isize);
+
+/// What the body of a call is handed. Only the checked path makes one.
+pub struct Entered<'call, K: Asked> {
+    /// The permit, or `()`.
+    pub permit: K::Permit<'call>,
+}
+
+/// What the body of a claiming call is handed. Only the checked path makes one.
+pub struct EnteredOnce<'call, K: Asked> {
+    /// The permit, or `()`.
+    pub permit: K::Permit<'call>,
+    /// The claim.
+    pub claim: Claim<'call>,
+}
+
+impl<K: Asked> fmt::Debug for Entered<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered").finish_non_exhaustive()
+    }
+}
+
+impl<K: Asked> fmt::Debug for EnteredOnce<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnteredOnce").finish_non_exhaustive()
+    }
+}
+
+/// How an async body that binds something learns that the checked path let it start.
+///
+/// The body is one future and the checks are another one around it. A body that is polled by anybody else finds the handover
+/// empty and ends the process: it must not have a permit, and there is nobody to refuse to.
+#[derive(Debug, Default)]
+pub(super) struct Handover(OnceLock<(Passed, Option<Arc<ClaimState>>)>);
+
+impl Handover {
+    /// For the shell: just before the body's first poll.
+    pub(super) fn pass(&self, passed: Passed, claim: Option<Arc<ClaimState>>) {
+        // A call is driven once, so this is the first.
+        let _ = self.0.set((passed, claim));
+    }
+
+    fn passed(&self) -> &(Passed, Option<Arc<ClaimState>>) {
+        self.0.get().unwrap_or_else(|| polled_too_early())
+    }
+}
+
+#[cold]
+fn polled_too_early() -> ! {
+    super::refuse_by_ending(crate::refused::Refused::new(
+        crate::refused::Kind::Denied,
+        "portcullis::__private",
+        "a guarded body was polled outside of its guarded call",
+    ))
+}

@@ -1,0 +1,215 @@
+//! The shell that awaits: a hand-written future, because an `async fn` around the body would hold it twice.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+
+use super::call::{Bare, Call, Handover, Once, Plain};
+use super::on_err::ErrorPolicy;
+use super::site::{Asked, Passed};
+use super::steps::{self, Begun, Claiming, Finish, Layer};
+use crate::authority::desk::Answered;
+use crate::ledger::{Claimed, Settled, Ticket};
+use crate::outcome::{Outcome, Replay};
+use crate::refused::Refused;
+use crate::scope::{self, Frame};
+
+/// A guarded call of an async function.
+pub fn run<R: Outcome, K: Asked>(
+    call: Call<K, Plain>,
+    refuse: impl FnOnce(Refused) -> R,
+    body: impl Future<Output = R>,
+) -> impl Future<Output = R> {
+    let (call, Plain, handover) = call.split();
+    Guarded::new(call, Plain, handover, refuse, body)
+}
+
+/// A guarded, claiming call of an async function.
+pub fn once<R: Replay, K: Asked>(
+    call: Call<K, Once>,
+    refuse: impl FnOnce(Refused) -> R,
+    on_err: impl ErrorPolicy<R::Error>,
+    body: impl Future<Output = R>,
+) -> impl Future<Output = R> {
+    let (call, once, handover) = call.split();
+    Guarded::new(call, Claiming::new(once, on_err), handover, refuse, body)
+}
+
+pin_project! {
+    /// A guarded call that is awaited.
+    ///
+    /// Dropped before the body's first poll, it releases what it has claimed; later, it leaves it in doubt. Nothing happens
+    /// before the first poll.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Guarded<R, K: 'static, L, C, F> {
+        stage: Stage<R, K>,
+        layer: L,
+        handover: Option<Arc<Handover>>,
+        refuse: Option<C>,
+        #[pin]
+        body: F,
+    }
+}
+
+enum Stage<R, K: 'static> {
+    New(Bare<K>),
+    Asking(Begun, Ticket<Answered>),
+    Claiming(Begun, Ticket<Claimed>),
+    /// The frame is here between polls, and on the stack during them.
+    Running(Begun, Option<Frame>),
+    Settling(Begun, Ticket<Settled>, R),
+    Over(PhantomData<fn() -> R>),
+}
+
+impl<R, K, L, C, F> Guarded<R, K, L, C, F> {
+    fn new(call: Bare<K>, layer: L, handover: Option<Arc<Handover>>, refuse: C, body: F) -> Self {
+        Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), body }
+    }
+}
+
+impl<R, K, L, C, F> fmt::Debug for Guarded<R, K, L, C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").finish_non_exhaustive()
+    }
+}
+
+impl<R, K, L, C, F> Future for Guarded<R, K, L, C, F>
+where
+    K: Asked,
+    L: Layer<R>,
+    C: FnOnce(Refused) -> R,
+    F: Future<Output = R>,
+{
+    type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        let mut this = self.project();
+        let driven = ready!(drive(this.stage, this.layer, this.handover, this.body.as_mut(), cx));
+        *this.stage = Stage::Over(PhantomData);
+        Poll::Ready(match driven {
+            Ok(result) => result,
+            Err(refused) => match this.refuse.take() {
+                Some(refuse) => refuse(refused),
+                None => panic!("a guarded call was polled after it had returned"),
+            },
+        })
+    }
+}
+
+/// Goes from stage to stage until something has to be waited for.
+fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
+    stage: &mut Stage<R, K>,
+    layer: &mut L,
+    handover: &mut Option<Arc<Handover>>,
+    mut body: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<R, Refused>> {
+    loop {
+        // While a step runs the stage is `Over`, so that a panic in it leaves nothing that could go on.
+        let next = match std::mem::replace(stage, Stage::Over(PhantomData)) {
+            Stage::New(call) => {
+                let mut begun = steps::begin(call)?;
+                match begun.ask() {
+                    Some(ticket) => Stage::Asking(begun, ticket),
+                    None => claim(begun, layer, handover)?,
+                }
+            }
+            Stage::Asking(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
+                Poll::Ready(answered) => {
+                    begun.answered(answered)?;
+                    claim(begun, layer, handover)?
+                }
+                Poll::Pending => {
+                    *stage = Stage::Asking(begun, ticket);
+                    return Poll::Pending;
+                }
+            },
+            Stage::Claiming(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
+                Poll::Ready(claimed) => match steps::passed(layer.claimed(&begun, claimed)?) {
+                    Ok(passed) => start(begun, layer, handover, passed),
+                    Err(known) => return Poll::Ready(Ok(known)),
+                },
+                Poll::Pending => {
+                    *stage = Stage::Claiming(begun, ticket);
+                    return Poll::Pending;
+                }
+            },
+            Stage::Running(begun, mut frame) => {
+                let polled = {
+                    let mut cut_short = AbandonOnUnwind { layer: &mut *layer, armed: true, result: PhantomData };
+                    let polled = scope::poll_within(&mut frame, || body.as_mut().poll(cx));
+                    cut_short.armed = false;
+                    polled
+                };
+                match polled {
+                    Poll::Ready(result) => match layer.finish(&begun, result) {
+                        Finish::Done(result) => return Poll::Ready(Ok(result)),
+                        Finish::Settling(ticket, result) => Stage::Settling(begun, ticket, result),
+                    },
+                    Poll::Pending => {
+                        *stage = Stage::Running(begun, frame);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            Stage::Settling(begun, mut ticket, result) => match Pin::new(&mut ticket).poll(cx) {
+                Poll::Ready(settled) => return Poll::Ready(layer.settled(&begun, settled, result)),
+                Poll::Pending => {
+                    *stage = Stage::Settling(begun, ticket, result);
+                    return Poll::Pending;
+                }
+            },
+            Stage::Over(_) => panic!("a guarded call was polled after it had returned"),
+        };
+        *stage = next;
+    }
+}
+
+fn claim<R, K, L: Layer<R>>(
+    mut begun: Begun,
+    layer: &mut L,
+    handover: &mut Option<Arc<Handover>>,
+) -> Result<Stage<R, K>, Refused> {
+    Ok(match layer.claim(&mut begun)? {
+        Some(ticket) => Stage::Claiming(begun, ticket),
+        None => start(begun, layer, handover, steps::nothing_to_claim()),
+    })
+}
+
+/// The body may be polled from here on.
+fn start<R, K, L: Layer<R>>(
+    mut begun: Begun,
+    layer: &mut L,
+    handover: &mut Option<Arc<Handover>>,
+    passed: Passed,
+) -> Stage<R, K> {
+    layer.start();
+    if let Some(purse) = begun.frame.purse() {
+        purse.start();
+    }
+    if let Some(handover) = handover.take() {
+        handover.pass(passed, layer.claim_state().cloned());
+    }
+    let frame = Frame::Call(std::mem::take(&mut begun.frame));
+    Stage::Running(begun, Some(frame))
+}
+
+/// A panic in the body is known at once, also where the future is leaked afterwards.
+struct AbandonOnUnwind<'a, R, L: Layer<R>> {
+    layer: &'a mut L,
+    armed: bool,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R, L: Layer<R>> Drop for AbandonOnUnwind<'_, R, L> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.layer.abandon();
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The shell that blocks.
+
+use super::call::{Call, Entered, EnteredOnce, Once, Plain};
+use super::claim::Claim;
+use super::on_err::ErrorPolicy;
+use super::site::{Asked, Passed};
+use super::steps::{self, Begun, Claiming, Finish, Layer};
+use crate::outcome::{Outcome, Replay};
+use crate::refused::Refused;
+use crate::scope::{self, Frame};
+
+/// A guarded call of a sync function.
+#[inline]
+pub fn run_sync<R: Outcome, K: Asked>(
+    call: Call<K, Plain>,
+    refuse: impl FnOnce(Refused) -> R,
+    body: impl FnOnce(Entered<'_, K>) -> R,
+) -> R {
+    let (call, Plain, _) = call.split();
+    if call.is_only_a_step() {
+        return match steps::enter(call) {
+            Ok(_frame) => body(Entered { permit: K::grant(&steps::nothing_to_claim()) }),
+            Err(refused) => refuse(refused),
+        };
+    }
+    let driven = steps::begin(call)
+        .and_then(|begun| drive(begun, Plain, |_, passed| body(Entered { permit: K::grant(&passed) })));
+    driven.unwrap_or_else(refuse)
+}
+
+/// A guarded, claiming call of a sync function.
+pub fn once_sync<R: Replay, K: Asked>(
+    call: Call<K, Once>,
+    refuse: impl FnOnce(Refused) -> R,
+    on_err: impl ErrorPolicy<R::Error>,
+    body: impl FnOnce(EnteredOnce<'_, K>) -> R,
+) -> R {
+    let (call, once, _) = call.split();
+    let driven = steps::begin(call).and_then(|begun| {
+        drive(begun, Claiming::new(once, on_err), |layer, passed| {
+            let state = Layer::<R>::claim_state(layer).cloned();
+            let Some(state) = state else { unreachable!("a body runs under its claim") };
+            body(EnteredOnce { permit: K::grant(&passed), claim: Claim::of(&state) })
+        })
+    });
+    driven.unwrap_or_else(refuse)
+}
+
+fn drive<R, L: Layer<R>>(mut begun: Begun, mut layer: L, body: impl FnOnce(&L, Passed) -> R) -> Result<R, Refused> {
+    if let Some(ticket) = begun.ask() {
+        begun.answered(ticket.wait())?;
+    }
+    let passed = match layer.claim(&mut begun)? {
+        None => steps::nothing_to_claim(),
+        Some(ticket) => match steps::passed(layer.claimed(&begun, ticket.wait())?) {
+            Ok(passed) => passed,
+            Err(known) => return Ok(known),
+        },
+    };
+    layer.start();
+    if let Some(purse) = begun.frame.purse() {
+        purse.start();
+    }
+    // A panic unwinds through here: the frame is popped, and the layer's drop leaves the claim in doubt.
+    let frame = Frame::Call(std::mem::take(&mut begun.frame));
+    let result = scope::within(frame, || body(&layer, passed));
+    match layer.finish(&begun, result) {
+        Finish::Done(result) => Ok(result),
+        Finish::Settling(ticket, result) => layer.settled(&begun, ticket.wait(), result),
+    }
+}

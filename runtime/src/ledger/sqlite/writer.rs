@@ -1,0 +1,406 @@
+//! The thread that owns the connection.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::super::{Attempt, Claimed, Digest, Settled};
+use super::parked::{Parked, Waiter};
+use super::queue::{Claiming, Draining, Op, Settling, Shared};
+use super::{apply, messages};
+use crate::sqlite::{Create, Database, Failure, Flush, Place, Trouble, TroubleKind};
+
+/// A settlement that failed is tried again this soon.
+const RETRY: Duration = Duration::from_millis(50);
+
+pub(super) fn run(shared: &Arc<Shared>) {
+    let mut writer = Writer {
+        shared: shared.clone(),
+        database: None,
+        known: None,
+        suspect: false,
+        owner: None,
+        actions: HashMap::new(),
+        parked: Parked::new(),
+        running: HashSet::new(),
+        at_risk: Vec::new(),
+        unsure: Vec::new(),
+        deferred: Vec::new(),
+        retry_at: None,
+        unflushed: false,
+        drains: Vec::new(),
+    };
+    while let Some(batch) = shared.next(writer.wake_at()) {
+        // A bug in here must cost one batch (whose tickets then resolve to "unknown"), not the ledger.
+        if catch_unwind(AssertUnwindSafe(|| writer.turn(batch))).is_err() {
+            tracing::error!("the ledger's thread panicked; its connection is opened anew");
+            writer.give_up();
+        }
+    }
+}
+
+/// What a batch is answered with, operation by operation.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Claimed(Claimed),
+    Park(Waiting),
+    Settled(Settled),
+    Audited,
+}
+
+/// A duplicate of something that runs.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) owner: crate::sqlite::OwnerId,
+    pub(super) refused: crate::refused::Refused,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    database: Option<Database>,
+    /// Which ledger, and which file: another one at the same path is not ours.
+    known: Option<(Uuid, Option<(u64, u64)>)>,
+    /// A COMMIT has failed: what is seen next counts only after a checkpoint.
+    suspect: bool,
+    owner: Option<crate::sqlite::OwnerId>,
+    actions: HashMap<(String, String), super::rows::Action>,
+    parked: Parked,
+    /// Attempts that were granted here and are not settled yet.
+    running: HashSet<Attempt>,
+    /// Claims of the batch under way.
+    at_risk: Vec<(Digest, Attempt)>,
+    /// Claims that may have been committed although their callers were refused.
+    unsure: Vec<(Digest, Attempt)>,
+    /// Settlements to be tried again.
+    deferred: Vec<Settling>,
+    retry_at: Option<Instant>,
+    /// Something was committed without a flush.
+    unflushed: bool,
+    drains: Vec<Draining>,
+}
+
+impl Writer {
+    fn wake_at(&self) -> Option<Instant> {
+        let drains = self.drains.iter().map(|drain| drain.until);
+        drains.chain(self.parked.wake_at()).chain(self.retry_at).min()
+    }
+
+    fn turn(&mut self, batch: Vec<Op>) {
+        let mut batch = batch;
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+            let deferred = std::mem::take(&mut self.deferred);
+            batch.splice(0..0, deferred.into_iter().map(Op::Settle));
+        }
+        let mut ops = Vec::with_capacity(batch.len());
+        for op in batch {
+            match op {
+                Op::Drain(drain) => {
+                    self.parked.refuse_all(messages::draining);
+                    self.drains.push(drain);
+                }
+                Op::Settle(_) | Op::Audit(_) | Op::Claim(_) => ops.push(op),
+            }
+        }
+        if !ops.is_empty() || !self.unsure.is_empty() {
+            match self.ready() {
+                Ok(()) => self.serve(ops),
+                Err(trouble) => self.refuse(ops, &trouble),
+            }
+        }
+        self.look_at_parked();
+        self.look_at_drains();
+    }
+
+    fn serve(&mut self, ops: Vec<Op>) {
+        // With a settlement there is a transaction anyway, and the claims may be about to change by it.
+        let plain = self.unsure.is_empty() && !ops.iter().any(|op| matches!(op, Op::Settle(_)));
+        let mut writes = Vec::new();
+        for op in ops {
+            match op {
+                Op::Claim(claiming) if plain => match self.peek(&claiming) {
+                    Ok(Some(answer)) => self.deliver(Op::Claim(claiming), answer),
+                    // What can't be read now may be readable under the lock.
+                    Ok(None) | Err(_) => writes.push(Op::Claim(claiming)),
+                },
+                op => writes.push(op),
+            }
+        }
+        if !writes.is_empty() || !self.unsure.is_empty() {
+            self.commit(writes, true);
+        }
+    }
+
+    /// Answers what needs no write.
+    fn peek(&mut self, claiming: &Claiming) -> Result<Option<Answer>, Trouble> {
+        let Some(database) = &self.database else { return Ok(None) };
+        let context = apply::Context {
+            connection: database.connection()?,
+            side: database.side().map(|side| &**side),
+            owner: self.own()?,
+            cap: self.shared.limits.receipt,
+        };
+        apply::peek(&context, &mut self.actions, &claiming.request)
+    }
+
+    fn own(&self) -> Result<crate::sqlite::OwnerId, Trouble> {
+        self.owner.ok_or_else(|| Trouble::new(TroubleKind::Closed, "this process has no row in it"))
+    }
+
+    /// Opens the file if it is not open, and checks that it is still the one at its path.
+    fn ready(&mut self) -> Result<(), Trouble> {
+        if self.database.as_ref().is_some_and(Database::is_closed) {
+            self.give_up();
+        }
+        if let Some(database) = &self.database {
+            return database.still_there();
+        }
+        let until = Instant::now() + self.shared.limits.busy;
+        let place = &self.shared.place;
+        if matches!(place, Place::Memory) && self.known.is_some() {
+            return Err(Trouble::new(TroubleKind::Closed, "it was in memory, and is gone"));
+        }
+        let create = if self.known.is_some() { Create::No } else { Create::Yes };
+        let mut database = Database::open(place, create, until)?;
+        let found = (database.ledger, database.identity());
+        match self.known {
+            Some(known) if known != found => {
+                return Err(Trouble::new(TroubleKind::Replaced, "another file has taken its place"));
+            }
+            Some(_) | None => self.known = Some(found),
+        }
+        if self.suspect {
+            database.checkpoint(until)?;
+            self.suspect = false;
+        }
+        self.owner = Some(database.enrol(until)?);
+        self.database = Some(database);
+        Ok(())
+    }
+
+    /// Throws the connection away, and doubts the claims of the batch under way.
+    fn give_up(&mut self) {
+        self.database = None;
+        self.suspect = true;
+        self.actions.clear();
+        self.unsure.append(&mut self.at_risk);
+        if !self.unsure.is_empty() {
+            self.retry_soon();
+        }
+    }
+
+    fn retry_soon(&mut self) {
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+    }
+
+    /// One transaction for all; then the replies.
+    fn commit(&mut self, ops: Vec<Op>, again: bool) {
+        let Ok(owner) = self.own() else { return };
+        let Some(mut database) = self.database.take() else { return };
+        let audits = !ops.is_empty() && self.unsure.is_empty() && ops.iter().all(|op| matches!(op, Op::Audit(_)));
+        let flush = if audits { Flush::System } else { Flush::Disk };
+        // Armed: cleared below, once it is known what became of the claims.
+        self.at_risk = ops.iter().filter_map(claim_of).collect();
+        let until = Instant::now() + self.shared.limits.busy;
+        let side = database.side().cloned();
+        let written = database.write(until, flush, |connection| {
+            let context = apply::Context { connection, side: side.as_deref(), owner, cap: self.shared.limits.receipt };
+            for (digest, attempt) in &self.unsure {
+                // Those that are asked again right here are decided here.
+                if !self.at_risk.contains(&(*digest, *attempt)) {
+                    apply::release(&context, digest, *attempt)?;
+                }
+            }
+            ops.iter().map(|op| apply::one(&context, &mut self.actions, op)).collect::<Result<Vec<_>, _>>()
+        });
+        match written {
+            Ok(answers) => {
+                self.database = Some(database);
+                self.at_risk.clear();
+                self.unsure.clear();
+                self.unflushed = flush == Flush::System;
+                for (op, answer) in ops.into_iter().zip(answers) {
+                    self.deliver(op, answer);
+                }
+            }
+            Err(Failure::Nothing(trouble)) => {
+                self.at_risk.clear();
+                // What was added to it may have been rolled back.
+                self.actions.clear();
+                match trouble.kind() {
+                    // Invariant 2 of the store.
+                    TroubleKind::Statement if ops.len() > 1 => {
+                        self.database = Some(database);
+                        for op in ops {
+                            match self.ready() {
+                                Ok(()) => self.commit(vec![op], again),
+                                Err(trouble) => self.refuse(vec![op], &trouble),
+                            }
+                        }
+                    }
+                    TroubleKind::Io | TroubleKind::Corrupt | TroubleKind::Closed | TroubleKind::Full => {
+                        drop(database);
+                        self.give_up();
+                        self.refuse(ops, &trouble);
+                    }
+                    TroubleKind::Statement
+                    | TroubleKind::Busy
+                    | TroubleKind::ReadOnly
+                    | TroubleKind::Unsuitable
+                    | TroubleKind::Newer
+                    | TroubleKind::Missing
+                    | TroubleKind::Replaced
+                    | TroubleKind::Forked => {
+                        self.database = Some(database);
+                        self.refuse(ops, &trouble);
+                    }
+                }
+            }
+            Err(Failure::Unknown(trouble)) => {
+                drop(database);
+                self.give_up();
+                tracing::error!(%trouble, "a commit of the ledger failed; it is looked up again");
+                // Every operation names its attempt, so that asking again finds what was committed.
+                match self.ready() {
+                    Ok(()) if again => self.commit(ops, false),
+                    Ok(()) | Err(_) => self.refuse(ops, &trouble),
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, op: Op, answer: Answer) {
+        match (op, answer) {
+            (Op::Claim(claiming), Answer::Claimed(claimed)) => {
+                if let Claimed::Run { .. } = &claimed {
+                    self.running.insert(claiming.request.attempt);
+                }
+                claiming.reply.send(claimed);
+            }
+            (Op::Claim(claiming), Answer::Park(waiting)) => match claiming.request.wait_until {
+                Some(until) if until > Instant::now() && self.drains.is_empty() => {
+                    let Waiting { owner, refused } = waiting;
+                    self.parked.park(Waiter { claiming, owner, until, refused });
+                }
+                Some(_) | None => claiming.reply.send(Claimed::Refuse(waiting.refused)),
+            },
+            (Op::Settle(settling), Answer::Settled(settled)) => {
+                let digest = settling.request.digest;
+                match &settled {
+                    Settled::Recorded | Settled::Fenced => {
+                        self.running.remove(&settling.request.attempt);
+                    }
+                    Settled::Unsettled(_) => {}
+                }
+                settling.answer(settled);
+                self.shared.put_back(self.parked.take(&digest).into_iter());
+            }
+            (Op::Audit(auditing), Answer::Audited) => auditing.reply.send(()),
+            // An answer of another kind is a bug; dropping the operation resolves its ticket to "unknown".
+            (Op::Claim(_) | Op::Settle(_) | Op::Audit(_) | Op::Drain(_), answer) => {
+                debug_assert!(false, "{answer:?} is no answer to this operation");
+            }
+        }
+    }
+
+    /// Tells every caller why not; settlements are tried again for a while.
+    fn refuse(&mut self, ops: Vec<Op>, trouble: &Trouble) {
+        let place = self.shared.place.shown();
+        for op in ops {
+            match op {
+                Op::Claim(claiming) => {
+                    let what = format!("the ledger at {place} can't take the claim");
+                    claiming.reply.send(Claimed::Refuse(trouble.refuse(&claiming.request.action, &what)));
+                }
+                Op::Settle(settling) => {
+                    let hopeless = trouble.kind() == TroubleKind::Statement;
+                    if !hopeless && settling.since.elapsed() < self.patience(trouble.kind()) {
+                        self.deferred.push(settling);
+                        self.retry_soon();
+                    } else {
+                        settling.answer(Settled::Unsettled(format!("the ledger at {place}: {trouble}")));
+                    }
+                }
+                // Their tickets resolve to "unknown".
+                Op::Audit(_) | Op::Drain(_) => {}
+            }
+        }
+    }
+
+    fn patience(&self, kind: TroubleKind) -> Duration {
+        let longest = self.shared.limits.settle;
+        // A lock is given up sooner or later; a full disk or a lost file takes a person.
+        if kind == TroubleKind::Busy { longest } else { longest.min(Duration::from_secs(2)) }
+    }
+
+    fn look_at_parked(&mut self) {
+        self.parked.expire();
+        if !self.parked.is_due() {
+            return;
+        }
+        let Some(database) = &self.database else { return };
+        let (Ok(connection), Some(own)) = (database.connection(), self.owner) else { return };
+        let side = database.side().map(|side| &**side);
+        let version = data_version(connection);
+        let changed = version != self.parked.version;
+        self.parked.version = version;
+        // Without a change in the file, only a death can have changed anything.
+        let mut dead: HashMap<crate::sqlite::OwnerId, bool> = HashMap::new();
+        let again = self.parked.take_if(|owner| {
+            changed
+                || (owner != own
+                    && *dead.entry(owner).or_insert_with(|| {
+                        let holder = crate::sqlite::holder(connection, side, owner);
+                        !matches!(holder, Ok(Some(holder)) if holder.alive)
+                    }))
+        });
+        self.shared.put_back(again.into_iter());
+    }
+
+    fn look_at_drains(&mut self) {
+        if self.drains.is_empty() {
+            return;
+        }
+        let settled =
+            self.running.is_empty() && self.deferred.is_empty() && self.unsure.is_empty() && self.shared.is_idle();
+        if settled && (!self.unflushed || self.flush()) {
+            for drain in self.drains.drain(..) {
+                drain.reply.send(true);
+            }
+        }
+        let now = Instant::now();
+        for i in (0..self.drains.len()).rev() {
+            if self.drains[i].until <= now {
+                self.drains.swap_remove(i).reply.send(false);
+            }
+        }
+    }
+
+    /// Flushes what was committed without a flush.
+    fn flush(&mut self) -> bool {
+        let Some(database) = &mut self.database else { return false };
+        let until = Instant::now() + RETRY;
+        let flushed = database.write(until, Flush::Disk, |connection| {
+            connection.execute("UPDATE meta SET commit_seq = commit_seq + 1", [])?;
+            Ok(())
+        });
+        self.unflushed = flushed.is_err();
+        !self.unflushed
+    }
+}
+
+fn claim_of(op: &Op) -> Option<(Digest, Attempt)> {
+    match op {
+        Op::Claim(claiming) => Some((claiming.request.digest, claiming.request.attempt)),
+        Op::Settle(_) | Op::Audit(_) | Op::Drain(_) => None,
+    }
+}
+
+/// Changes whenever another connection has committed.
+fn data_version(connection: &Connection) -> Option<i64> {
+    connection.prepare_cached("PRAGMA data_version").ok()?.query_row([], |row| row.get(0)).ok()
+}

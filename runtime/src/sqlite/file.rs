@@ -1,0 +1,131 @@
+//! Where a database may lie.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::{Create, Trouble, TroubleKind};
+
+/// Where a database lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    /// Gone with the process: for tests.
+    Memory,
+}
+
+impl Place {
+    /// Reads `sqlite:PATH`.
+    pub(crate) fn from_url(url: &str) -> Result<Self, Trouble> {
+        let unsuitable = |what: String| Trouble::new(TroubleKind::Unsuitable, what);
+        let Some(path) = url.strip_prefix("sqlite:") else {
+            let scheme = url.split_once(':').map_or("no scheme", |(scheme, _)| scheme);
+            return Err(unsuitable(format!("this build reads `sqlite:PATH`, not `{scheme}`")));
+        };
+        if path.trim().is_empty() || path.contains('\0') {
+            return Err(unsuitable("`sqlite:` needs a path after it".to_owned()));
+        }
+        if path.starts_with(":memory:") || path.starts_with("file:") {
+            return Err(unsuitable("a ledger in memory would forget what was done".to_owned()));
+        }
+        // `sqlite:///abs` is as good as `sqlite:/abs`; `sqlite://rel` would silently be `/rel`.
+        if path.starts_with("//") && !path.starts_with("///") {
+            return Err(unsuitable("write `sqlite:relative/path` or `sqlite:/absolute/path`".to_owned()));
+        }
+        Ok(Place::File(PathBuf::from(path)))
+    }
+
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Place::File(path) => path.display().to_string(),
+            Place::Memory => "memory".to_owned(),
+        }
+    }
+}
+
+/// `portcullis/ledger.sqlite` in the user's state directory; `None` for a user without a home.
+pub(crate) fn default_path() -> Option<PathBuf> {
+    let directories = directories::ProjectDirs::from("", "", "portcullis")?;
+    let state = directories.state_dir().unwrap_or_else(|| directories.data_local_dir());
+    Some(state.join("ledger.sqlite"))
+}
+
+/// Makes the directory, and refuses or warns of file systems that don't keep promises.
+pub(super) fn check(path: &Path, create: Create) -> Result<(), Trouble> {
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(Trouble::new(TroubleKind::Unsuitable, "its path is no file")),
+    };
+    match create {
+        Create::Yes => std::fs::DirBuilder::new()
+            .recursive(true)
+            // Receipts are nobody else's business.
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| Trouble::io("its directory can't be made", error))?,
+        Create::No if !path.exists() => return Err(Trouble::new(TroubleKind::Missing, "there is no such file")),
+        Create::No => {}
+    }
+    match kind_of(directory)? {
+        FileSystem::Network(name) => Err(Trouble::new(
+            TroubleKind::Unsuitable,
+            format!("it lies on a network file system ({name}), whose locks do not hold"),
+        )),
+        FileSystem::Memory => {
+            tracing::warn!(path = %path.display(), "the ledger lies on a memory file system: a restart of this machine forgets what was done, and it may be done again");
+            Ok(())
+        }
+        FileSystem::Unknown(name) => {
+            tracing::warn!(path = %path.display(), file_system = name, "the ledger lies on a file system whose locks and flushes can't be vouched for");
+            Ok(())
+        }
+        FileSystem::Local => Ok(()),
+    }
+}
+
+enum FileSystem {
+    Local,
+    Memory,
+    Network(&'static str),
+    Unknown(&'static str),
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn kind_of(directory: &Path) -> Result<FileSystem, Trouble> {
+    let found = nix::sys::statfs::statfs(directory)
+        .map_err(|errno| Trouble::io("its file system can't be looked at", errno.into()))?;
+    // By number: not every one has a name in every C library.
+    Ok(match found.filesystem_type().0 as u32 {
+        0x6969 => FileSystem::Network("NFS"),
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => FileSystem::Network("SMB"),
+        0x0102_1997 => FileSystem::Network("9p"),
+        0x5346_414f | 0x6b41_4653 => FileSystem::Network("AFS"),
+        0x7375_7245 => FileSystem::Network("Coda"),
+        0x564c => FileSystem::Network("NCP"),
+        0x00c3_6400 => FileSystem::Network("Ceph"),
+        0x0bd0_0bd0 => FileSystem::Network("Lustre"),
+        0x4750_4653 => FileSystem::Network("GPFS"),
+        0x0102_1994 | 0x8584_58f6 => FileSystem::Memory,
+        0x6573_5546 => FileSystem::Unknown("FUSE"),
+        _ => FileSystem::Local,
+    })
+}
+
+#[cfg(target_os = "macos")]
+fn kind_of(directory: &Path) -> Result<FileSystem, Trouble> {
+    let found = nix::sys::statfs::statfs(directory)
+        .map_err(|errno| Trouble::io("its file system can't be looked at", errno.into()))?;
+    Ok(match found.filesystem_type_name() {
+        "nfs" => FileSystem::Network("NFS"),
+        "smbfs" => FileSystem::Network("SMB"),
+        "afpfs" => FileSystem::Network("AFP"),
+        "webdav" => FileSystem::Network("WebDAV"),
+        "macfuse" | "osxfuse" => FileSystem::Unknown("FUSE"),
+        _ => FileSystem::Local,
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
+fn kind_of(_directory: &Path) -> Result<FileSystem, Trouble> {
+    Ok(FileSystem::Unknown("not recognised on this system"))
+}

@@ -1,0 +1,271 @@
+//! One SQLite file with our pragmas, our locks and our schema. The ledger and the local authority both stand on it.
+//!
+//! # Invariants
+//! 1. What was acknowledged survives a power cut: WAL with `synchronous=FULL`, on a file system that keeps files.
+//! 2. An error says whether something may have been written ([`Failure`]). After a failed COMMIT the connection is thrown
+//!    away, and what the next one sees counts only once a checkpoint has put it into the database file itself.
+//! 3. Every write transaction begins as `BEGIN IMMEDIATE`, and no connection is left inside one.
+//! 4. An owner's lock is taken before its row is visible, and is given back by nobody but the kernel.
+//! 5. Nothing of this is touched in a forked child.
+//! 6. Nothing but SQLite ever opens the database file: closing a descriptor of it would drop SQLite's own locks.
+
+mod chain;
+mod clock;
+mod file;
+mod owners;
+mod schema;
+mod trouble;
+mod turn;
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use uuid::Uuid;
+
+pub(crate) use chain::{Entry as ChainEntry, append, verify};
+pub(crate) use clock::{millis, now_ms, time, when};
+pub(crate) use file::{Place, default_path};
+pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use trouble::{Failure, Trouble, TroubleKind};
+pub(crate) use turn::retry;
+
+/// May opening make a new file?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Create {
+    Yes,
+    No,
+}
+
+/// How far a commit goes before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// To the disk.
+    Disk,
+    /// To the operating system: it survives this process, and a power cut only once something else is flushed.
+    System,
+}
+
+/// An open database.
+pub(crate) struct Database {
+    connection: Option<Connection>,
+    /// Which ledger this is, whatever its path.
+    pub(crate) ledger: Uuid,
+    on_disk: Option<OnDisk>,
+    flush: Flush,
+    pid: u32,
+}
+
+struct OnDisk {
+    path: PathBuf,
+    identity: (u64, u64),
+    side: Arc<SideFile>,
+}
+
+impl Database {
+    /// Opens, checks and, if need be, sets up or migrates the database. Safe with any number of processes at once.
+    pub(crate) fn open(place: &Place, create: Create, until: Instant) -> Result<Self, Trouble> {
+        let (connection, on_disk) = match place {
+            Place::Memory => (Connection::open_in_memory()?, None),
+            Place::File(path) => {
+                let (connection, on_disk) = open_file(path, create, until)?;
+                (connection, Some(on_disk))
+            }
+        };
+        let mut database = Database {
+            connection: Some(connection),
+            ledger: Uuid::nil(),
+            on_disk,
+            flush: Flush::Disk,
+            pid: std::process::id(),
+        };
+        database.ledger = schema::prepare(&mut database, until)?;
+        Ok(database)
+    }
+
+    /// For reading, and for statements inside [`write`](Self::write).
+    pub(crate) fn connection(&self) -> Result<&Connection, Trouble> {
+        self.connection.as_ref().ok_or_else(|| Trouble::new(TroubleKind::Closed, "the connection was given up"))
+    }
+
+    /// Which file it is, by device and inode; `None` in memory.
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
+        self.on_disk.as_ref().map(|disk| disk.identity)
+    }
+
+    /// The connection was given up: open anew.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.is_none()
+    }
+
+    /// This process's row in `owner`, made on first use.
+    pub(crate) fn enrol(&mut self, until: Instant) -> Result<OwnerId, Trouble> {
+        let Some(side) = self.side().cloned() else {
+            return self.write(until, Flush::Disk, owners::insert).map_err(Failure::trouble);
+        };
+        // Two threads of one process enrol one after the other.
+        let _one = side.enrolling();
+        if let Some(owner) = side.own(self.ledger) {
+            return Ok(owner);
+        }
+        let owner = self.write(until, Flush::Disk, |connection| side.enrol(connection)).map_err(Failure::trouble)?;
+        side.remember(self.ledger, owner);
+        Ok(owner)
+    }
+
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.on_disk.as_ref().map(|disk| disk.path.as_path())
+    }
+
+    /// Where the locks of the owners are; `None` in memory.
+    pub(crate) fn side(&self) -> Option<&Arc<SideFile>> {
+        self.on_disk.as_ref().map(|disk| &disk.side)
+    }
+
+    /// The path still leads to the file that was opened. One `stat`.
+    pub(crate) fn still_there(&self) -> Result<(), Trouble> {
+        let Some(disk) = &self.on_disk else { return Ok(()) };
+        match std::fs::metadata(&disk.path) {
+            Ok(found) if (found.dev(), found.ino()) == disk.identity => Ok(()),
+            Ok(_) => Err(Trouble::new(TroubleKind::Replaced, "another file has taken its place while it was open")),
+            Err(error) => Err(Trouble::new(TroubleKind::Replaced, "it was removed while it was open").because(error)),
+        }
+    }
+
+    /// Runs `body` in one write transaction and commits it.
+    pub(crate) fn write<T>(
+        &mut self,
+        until: Instant,
+        flush: Flush,
+        body: impl FnOnce(&Connection) -> Result<T, Trouble>,
+    ) -> Result<T, Failure> {
+        self.still_there().map_err(Failure::Nothing)?;
+        self.set_flush(flush).map_err(Failure::Nothing)?;
+        let connection = self.connection().map_err(Failure::Nothing)?;
+        turn::begin(connection, self.side().map(|side| &**side), until).map_err(Failure::Nothing)?;
+        // Armed: error and panic leave by one door, and a connection that is still inside a transaction is closed.
+        let mut armed = Transaction { database: self, committing: false };
+        let value = match armed.database.connection().and_then(body) {
+            Ok(value) => value,
+            Err(trouble) => return Err(Failure::Nothing(trouble)),
+        };
+        armed.committing = true;
+        let committed = armed
+            .database
+            .connection()
+            .and_then(|connection| Ok(connection.prepare_cached("COMMIT")?.execute([]).map(|_| ())?));
+        match committed {
+            Ok(()) => {
+                armed.committing = false;
+                Ok(value)
+            }
+            Err(trouble) => Err(Failure::Unknown(trouble)),
+        }
+    }
+
+    fn set_flush(&mut self, flush: Flush) -> Result<(), Trouble> {
+        if self.flush != flush {
+            let level = match flush {
+                Flush::Disk => "FULL",
+                Flush::System => "NORMAL",
+            };
+            self.connection()?.pragma_update(None, "synchronous", level)?;
+            self.flush = flush;
+        }
+        Ok(())
+    }
+
+    /// Puts everything that this connection sees into the database file itself, and flushes that (invariant 2).
+    pub(crate) fn checkpoint(&self, until: Instant) -> Result<(), Trouble> {
+        if self.on_disk.is_none() {
+            return Ok(());
+        }
+        turn::retry(until, || {
+            let (busy, logged, moved): (i64, i64, i64) =
+                self.connection()?
+                    .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+            if busy == 0 && logged == moved {
+                Ok(())
+            } else {
+                Err(Trouble::new(TroubleKind::Busy, "another process kept its log from being checkpointed"))
+            }
+        })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Invariant 5: closing would work on the parent's files.
+        if self.pid != std::process::id() {
+            std::mem::forget(self.connection.take());
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+/// Ends a transaction that was not committed (invariant 3).
+struct Transaction<'a> {
+    database: &'a mut Database,
+    committing: bool,
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = &self.database.connection else { return };
+        if !self.committing && connection.is_autocommit() {
+            return;
+        }
+        // Some errors have rolled back already; then this one fails, and that is fine.
+        let _ = connection.execute_batch("ROLLBACK");
+        // Invariant 2: a connection whose COMMIT failed is not to be believed.
+        if self.committing || !connection.is_autocommit() {
+            self.database.connection = None;
+        }
+    }
+}
+
+fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, OnDisk), Trouble> {
+    file::check(path, create)?;
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create == Create::Yes {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let connection = Connection::open_with_flags(path, flags)?;
+    // We wait ourselves, in short steps and with a deadline: SQLite's own handler starves.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    turn::retry(until, || schema::check(&connection))?;
+    turn::retry(until, || {
+        let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
+        match mode.as_str() {
+            "wal" => Ok(()),
+            other => {
+                Err(Trouble::new(TroubleKind::Unsuitable, format!("it can't be put into WAL mode (it is in {other})")))
+            }
+        }
+    })?;
+    turn::retry(until, || {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        // macOS: a flush that reaches the platter, not only the drive. Elsewhere these do nothing.
+        connection.pragma_update(None, "fullfsync", true)?;
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+        connection.pragma_update(None, "trusted_schema", false)?;
+        Ok(())
+    })?;
+    // Only now does the file surely exist, so that two names of it lead to one side file.
+    let path = path.canonicalize().map_err(|error| Trouble::io("its path can't be resolved", error))?;
+    let found = std::fs::metadata(&path).map_err(|error| Trouble::io("it can't be looked at", error))?;
+    let side = owners::side_file(&path)?;
+    Ok((connection, OnDisk { path, identity: (found.dev(), found.ino()), side }))
+}
+
+#[cfg(test)]
+mod tests;
