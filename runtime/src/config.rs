@@ -265,7 +265,8 @@ fn machineid(found: &Found) -> Result<Arc<dyn Authority>, ConfigError> {
     let key = OrgKey::new(key).map_err(|error| ConfigError::new(format!("MACHINEID_ORG_KEY: {error}")))?;
     let base = found.first(|settings| settings.machineid.base_url.clone());
     let base = base.as_deref().unwrap_or(MachineId::BASE_URL);
-    let machineid = MachineId::new(base, key).map_err(|error| ConfigError::new(format!("MACHINEID_BASE_URL: {error}")))?;
+    let machineid =
+        MachineId::new(base, key).map_err(|error| ConfigError::new(format!("MACHINEID_BASE_URL: {error}")))?;
     Ok(Arc::new(machineid))
 }
 
@@ -401,8 +402,9 @@ fn variable(name: &str) -> Result<Option<String>, ConfigError> {
 }
 
 fn duration(name: &str, text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text)
-        .map_err(|error| ConfigError::new(format!("{name} = {text:?} is not a duration such as \"2s\" or \"30m\": {error}")))
+    humantime::parse_duration(text).map_err(|error| {
+        ConfigError::new(format!("{name} = {text:?} is not a duration such as \"2s\" or \"30m\": {error}"))
+    })
 }
 
 /// Every source below the code, the most trusted first; and what may only tighten.
@@ -458,7 +460,12 @@ impl Found {
 
     fn limits(&self) -> Result<Limits, ConfigError> {
         let first = |pick: fn(&LimitSettings) -> bool| {
-            self.trusted.iter().map(|settings| &settings.limits).find(|limits| pick(limits)).cloned().unwrap_or_default()
+            self.trusted
+                .iter()
+                .map(|settings| &settings.limits)
+                .find(|limits| pick(limits))
+                .cloned()
+                .unwrap_or_default()
         };
         LimitSettings {
             max_steps: first(|limits| limits.max_steps.is_some()).max_steps,
@@ -474,7 +481,9 @@ impl Found {
             None => Ok(None),
             Some("machineid") => Ok(Some(Judge::MachineId)),
             Some("local") => Ok(Some(Judge::Local)),
-            Some(other) => Err(ConfigError::new(format!("authority {other:?} is unknown: it is `machineid` or `local`"))),
+            Some(other) => {
+                Err(ConfigError::new(format!("authority {other:?} is unknown: it is `machineid` or `local`")))
+            }
         }
     }
 

@@ -245,7 +245,8 @@ impl Portcullis {
         match &self.0.desk {
             Ok(desk) => desk.ask(ask),
             Err(why) => {
-                let refused = Refused::new(Kind::NotConfigured, ask.action.to_string(), why.clone()).advise(NO_AUTHORITY);
+                let refused =
+                    Refused::new(Kind::NotConfigured, ask.action.to_string(), why.clone()).advise(NO_AUTHORITY);
                 let boundary = ask.boundaries.first().map_or("-", |boundary| boundary.name());
                 Ticket::ready(match ask.on_fault {
                     OnRefusal::Return => Answered::Refused(refused),

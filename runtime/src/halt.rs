@@ -247,7 +247,12 @@ mod tests {
     #[test]
     fn a_long_line_is_cut_and_still_ends() {
         let mut line = Line::new();
-        let long = Notice { action: "\u{e4}".repeat(600), device: "\u{e4}".repeat(600), code: "\u{e4}".repeat(600), ..notice() };
+        let long = Notice {
+            action: "\u{e4}".repeat(600),
+            device: "\u{e4}".repeat(600),
+            code: "\u{e4}".repeat(600),
+            ..notice()
+        };
         assert!(write!(line, "{long}").is_err());
         let bytes = line.finish();
         assert!(bytes.len() <= LINE && bytes.ends_with(b"\n"));

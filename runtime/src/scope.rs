@@ -110,7 +110,12 @@ impl Scope {
 
     /// The one without a name: what happens outside of every scope.
     pub(crate) fn process() -> Self {
-        Scope { number: next_number(), holder: "the process (no scope is open)".into(), own: None, accounts: RwLock::default() }
+        Scope {
+            number: next_number(),
+            holder: "the process (no scope is open)".into(),
+            own: None,
+            accounts: RwLock::default(),
+        }
     }
 
     #[inline]
@@ -297,7 +302,8 @@ impl Drop for Purse {
 
 /// Sets `cost` aside on every account of the stack, and on `own`, which is not in it yet.
 pub(crate) fn reserve(action: &str, cost: Cost, own: Option<&Arc<Account>>) -> Result<Arc<Purse>, Refused> {
-    let mut purse = Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
+    let mut purse =
+        Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
     for account in accounts_of_money(action)?.into_iter().chain(own.filter(|own| own.limits_money()).cloned()) {
         // A refusal drops the purse, which gives back what the earlier accounts had set aside.
         account.reserve(action, cost)?;
@@ -347,14 +353,22 @@ pub fn charge(cost: Cost) -> Result<(), Refused> {
         .map_err(|_| thread_is_ending(ACTION))?;
     match purse {
         Some(purse) => purse.charge(ACTION, cost),
-        None => accounts_of_money(ACTION)?.iter().fold(Ok(()), |result, account| result.and(account.spend(ACTION, cost))),
+        None => {
+            accounts_of_money(ACTION)?.iter().fold(Ok(()), |result, account| result.and(account.spend(ACTION, cost)))
+        }
     }
 }
 
 /// `true` if this very claim is being worked on further up in the call chain.
 pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
     AMBIENT
-        .try_with(|ambient| ambient.borrow().frames.iter().any(|frame| matches!(frame, Frame::Call(call) if call.claim() == Some(digest))))
+        .try_with(|ambient| {
+            ambient
+                .borrow()
+                .frames
+                .iter()
+                .any(|frame| matches!(frame, Frame::Call(call) if call.claim() == Some(digest)))
+        })
         .unwrap_or(false)
 }
 

@@ -32,7 +32,9 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
-use crate::authority::{Answering, Authority, DecisionId, Denial, Device, Fault, FaultKind, Grant, Question, Registration, Verdict};
+use crate::authority::{
+    Answering, Authority, DecisionId, Denial, Device, Fault, FaultKind, Grant, Question, Registration, Verdict,
+};
 use crate::boundary::Boundary;
 use crate::budget::Limits;
 use crate::gate::Portcullis;
@@ -94,7 +96,8 @@ impl Gate {
     /// If the machine gives no threads or no memory for the gate.
     #[must_use]
     pub fn with_limits(limits: Limits, answer: impl Fn(&Question) -> Answer + Send + Sync + 'static) -> Self {
-        let script = Arc::new(Script { answer: Box::new(answer), crossed: Mutex::default(), registered: Mutex::default() });
+        let script =
+            Arc::new(Script { answer: Box::new(answer), crossed: Mutex::default(), registered: Mutex::default() });
         let device = Device::parse("test:local:worker:1").unwrap_or_else(|error| panic!("{error}"));
         let portcullis = Portcullis::builder()
             .unwinding()
@@ -237,7 +240,11 @@ impl fmt::Debug for Ended {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the process would have ended: {} at {} of `{}`: {}", self.kind, self.boundary, self.action, self.reason)
+        write!(
+            f,
+            "the process would have ended: {} at {} of `{}`: {}",
+            self.kind, self.boundary, self.action, self.reason
+        )
     }
 }
 

@@ -20,7 +20,9 @@ pub struct Cost {
 
 /// A text that is not an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an amount such as \"5.00 USD\": digits, at most six after the point, a space, three capital letters")]
+#[error(
+    "{0:?} is not an amount such as \"5.00 USD\": digits, at most six after the point, a space, three capital letters"
+)]
 pub struct InvalidCost(String);
 
 impl Cost {
@@ -75,7 +77,12 @@ fn parse(text: &str) -> Option<Cost> {
     let (amount, currency) = text.split_once(' ')?;
     let (units, fraction) = amount.split_once('.').unwrap_or((amount, "0"));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits(units) || !digits(fraction) || fraction.len() > 6 || currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+    if !digits(units)
+        || !digits(fraction)
+        || fraction.len() > 6
+        || currency.len() != 3
+        || !currency.bytes().all(|byte| byte.is_ascii_uppercase())
+    {
         return None;
     }
     let rest: u64 = format!("{fraction:0<6}").parse().ok()?;
@@ -118,7 +125,9 @@ mod tests {
 
     #[test]
     fn amounts_are_exact() {
-        for (text, micros) in [("5.00 USD", 5_000_000), ("5 USD", 5_000_000), ("0.000001 USD", 1), ("0.10 USD", 100_000)] {
+        for (text, micros) in
+            [("5.00 USD", 5_000_000), ("5 USD", 5_000_000), ("0.000001 USD", 1), ("0.10 USD", 100_000)]
+        {
             assert_eq!(text.parse::<Cost>().unwrap().micros(), micros, "{text}");
         }
         assert_eq!(Cost::from_micros(5_000_000, "USD").to_string(), "5.00 USD");
@@ -127,7 +136,22 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for text in ["", "5", "5.00", "5.00USD", "5.00 usd", "-5.00 USD", "+5 USD", ".5 USD", "5. USD", "5.0000001 USD", "5,00 USD", "1e3 USD", "5.00 USDT", "18446744073709551615 USD"] {
+        for text in [
+            "",
+            "5",
+            "5.00",
+            "5.00USD",
+            "5.00 usd",
+            "-5.00 USD",
+            "+5 USD",
+            ".5 USD",
+            "5. USD",
+            "5.0000001 USD",
+            "5,00 USD",
+            "1e3 USD",
+            "5.00 USDT",
+            "18446744073709551615 USD",
+        ] {
             assert!(text.parse::<Cost>().is_err(), "{text}");
         }
     }

@@ -183,15 +183,19 @@ impl Account {
         let held = match self.micros.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
             Ok(held) | Err(held) => held,
         };
-        if held.saturating_add(cost.micros()) > most.micros() { Err(self.over(action, most, cost, held)) } else { Ok(()) }
+        if held.saturating_add(cost.micros()) > most.micros() {
+            Err(self.over(action, most, cost, held))
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives back what a reservation did not need.
     pub(crate) fn give_back(&self, cost: Cost) {
         if self.limits.cost.is_some_and(|most| most.currency() == cost.currency()) {
-            let _ = self.micros.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                Some(held.saturating_sub(cost.micros()))
-            });
+            let _ = self
+                .micros
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| Some(held.saturating_sub(cost.micros())));
         }
     }
 
@@ -219,7 +223,11 @@ impl Account {
 
     #[cold]
     fn out_of_time(&self, action: &str, elapsed: Duration, most: Duration) -> Refused {
-        self.spent(Kind::BudgetDuration, action, format!("{} after it was opened, at most {}", brief(elapsed), brief(most)))
+        self.spent(
+            Kind::BudgetDuration,
+            action,
+            format!("{} after it was opened, at most {}", brief(elapsed), brief(most)),
+        )
     }
 
     #[cold]

@@ -64,7 +64,8 @@ impl Held {
     pub(super) fn new(store: Arc<dyn Store>, digest: Digest, attempt: Attempt, epoch: u64, open: OpenClaim) -> Self {
         let mut idempotency_key = String::with_capacity(40);
         for byte in &digest.0[..20] {
-            idempotency_key.extend([byte >> 4, byte & 15].map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)])));
+            idempotency_key
+                .extend([byte >> 4, byte & 15].map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)])));
         }
         let state = Arc::new(ClaimState { idempotency_key, did_not_happen: AtomicBool::new(false) });
         Held { store, digest, attempt, epoch, state, stage: Stage::Granted, _open: open }

@@ -158,7 +158,11 @@ impl Begun {
             Some(Answered::Refused(refused)) => Err(refused),
             Some(Answered::End(notice)) => self.gate.end(&notice),
             None => {
-                let refused = Refused::new(Kind::AuthorityUnreachable, &*self.action, "the asking was given up without an answer");
+                let refused = Refused::new(
+                    Kind::AuthorityUnreachable,
+                    &*self.action,
+                    "the asking was given up without an answer",
+                );
                 Err(self.gate.refuse(self.facts.on_fault, self.facts.boundary_name(), refused))
             }
         }
@@ -261,8 +265,12 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
         let namespace = gate.namespace().unwrap_or(facts.package);
         let digest = Digest::of(namespace, action, &key);
         if scope::is_claimed_above(&digest) {
-            return Err(Refused::new(Kind::Reentrant, &**action, format!("the call with key `{key}` is waiting for itself"))
-                .advise("a once function must not call itself with its own key"));
+            return Err(Refused::new(
+                Kind::Reentrant,
+                &**action,
+                format!("the call with key `{key}` is waiting for itself"),
+            )
+            .advise("a once function must not call itself with its own key"));
         }
         let open = gate.open_claim(action)?;
         let store = Arc::clone(gate.ledger()?);
@@ -284,12 +292,17 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
     }
 
     fn claimed(&mut self, begun: &Begun, claimed: Option<Claimed>) -> Result<Next<R>, Refused> {
-        let ClaimStage::Asked { store, digest, attempt, open } = std::mem::replace(&mut self.stage, ClaimStage::Over) else {
+        let ClaimStage::Asked { store, digest, attempt, open } = std::mem::replace(&mut self.stage, ClaimStage::Over)
+        else {
             unreachable!("a claim is answered once")
         };
         let unreadable = || {
-            Refused::new(Kind::ReceiptUnreadable, &*begun.action, "it has happened, and its receipt can't be read as this return type")
-                .advise("was the return type changed? `portcullis ledger show` prints the receipt")
+            Refused::new(
+                Kind::ReceiptUnreadable,
+                &*begun.action,
+                "it has happened, and its receipt can't be read as this return type",
+            )
+            .advise("was the return type changed? `portcullis ledger show` prints the receipt")
         };
         match claimed {
             Some(Claimed::Run { epoch }) => {
@@ -305,8 +318,10 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
                 self.policy.decode(&stored).map(|error| Next::Return(R::from_error(error))).ok_or_else(unreadable)
             }
             Some(Claimed::Refuse(refused)) => Err(refused),
-            None => Err(Refused::new(Kind::LedgerUnavailable, &*begun.action, "the ledger has stopped without an answer")
-                .advise("the body has not run; the log says why the ledger stopped")),
+            None => {
+                Err(Refused::new(Kind::LedgerUnavailable, &*begun.action, "the ledger has stopped without an answer")
+                    .advise("the body has not run; the log says why the ledger stopped"))
+            }
         }
     }
 
@@ -387,8 +402,9 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
 }
 
 fn unsettled(begun: &Begun, why: &str) -> Refused {
-    Refused::new(Kind::Unsettled, &*begun.action, format!("it ran, and its result is not on record: {why}"))
-        .advise("the effect happened: keep `Refused::value`, do not run it again; a retry will be refused as `in_doubt`")
+    Refused::new(Kind::Unsettled, &*begun.action, format!("it ran, and its result is not on record: {why}")).advise(
+        "the effect happened: keep `Refused::value`, do not run it again; a retry will be refused as `in_doubt`",
+    )
 }
 
 /// The receipt, and the value as a replay would give it: so the first caller and every later one get the same.

@@ -23,7 +23,8 @@ pub fn run_sync<R: Outcome, K: Asked>(
             Err(refused) => refuse(refused),
         };
     }
-    let driven = steps::begin(call).and_then(|begun| drive(begun, Plain, |_, passed| body(Entered { permit: K::grant(&passed) })));
+    let driven = steps::begin(call)
+        .and_then(|begun| drive(begun, Plain, |_, passed| body(Entered { permit: K::grant(&passed) })));
     driven.unwrap_or_else(refuse)
 }
 

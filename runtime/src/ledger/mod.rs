@@ -151,7 +151,7 @@ pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
 }
 
 /// A store that forgets everything with the process: for `portcullis::testing`.
-#[cfg(feature = "sqlite")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn open_in_memory() -> Result<std::sync::Arc<dyn Store>, Refused> {
     Ok(sqlite::open_in_memory())
 }

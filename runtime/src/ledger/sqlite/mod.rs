@@ -140,6 +140,7 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
 }
 
 /// A store that forgets everything with the process: for tests.
+#[cfg(any(test, feature = "testing"))]
 pub(super) fn open_in_memory() -> Arc<dyn Store> {
     Arc::new(SqliteStore::new(Place::Memory, Limits::default()))
 }

@@ -281,12 +281,16 @@ impl Writer {
                 }
                 claiming.reply.send(claimed);
             }
-            (Op::Claim(claiming), Answer::Park(waiting)) => match claiming.request.wait_until {
+            (Op::Claim(claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
                 Some(until) if until > Instant::now() && self.drains.is_empty() => {
-                    let Waiting { owner, refused } = waiting;
                     self.parked.park(Waiter { claiming, owner, until, refused });
                 }
-                Some(_) | None => claiming.reply.send(Claimed::Refuse(waiting.refused)),
+                // Its wait could outlive the process.
+                Some(_) if !self.drains.is_empty() => {
+                    let refused = messages::draining(&claiming.request.action);
+                    claiming.reply.send(Claimed::Refuse(refused));
+                }
+                Some(_) | None => claiming.reply.send(Claimed::Refuse(refused)),
             },
             (Op::Settle(settling), Answer::Settled(settled)) => {
                 let digest = settling.request.digest;
