@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use portcullis::authority::{Device, Local};
+use portcullis::authority::{Acted, Device, Local};
 use portcullis::{Portcullis, Refused, boundary, budgeted, once};
 
 /// Stands for the payment provider's ledger: how often money really moved.
@@ -83,7 +83,11 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     println!("   its exit code: {code}\n");
     assert_eq!(code, portcullis::EXIT_CODE);
 
-    println!("The ledger is {}; look into it with\n   cargo run -p portcullis-cli -- ledger list --ledger sqlite:{}", ledger.display(), ledger.display());
+    println!(
+        "The ledger is {}; look into it with\n   cargo run -p portcullis-cli -- ledger list --ledger sqlite:{}",
+        ledger.display(),
+        ledger.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -100,7 +104,7 @@ fn revoke_a_worker(ledger: &Path) -> Result<i32, Box<dyn std::error::Error>> {
     let mut said = BufReader::new(worker.stdout.take().ok_or("no stdout")?).lines();
     println!("   worker: {}", said.next().ok_or("the worker said nothing")??);
 
-    Local::open(ledger)?.revoke(&Device::parse(WORKER)?)?;
+    assert_eq!(Local::open(ledger).revoke(&Device::parse(WORKER)?, "quickstart")?, Acted::Done);
     println!("   its device {WORKER} is revoked");
     writeln!(worker.stdin.take().ok_or("no stdin")?, "go on")?;
 

@@ -1,7 +1,7 @@
 //! Classification: what is awaited, and what it gives. Decided by the return type, not by the word `async`.
 
 use proc_macro2::{TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{
     GenericArgument, Lifetime, PathArguments, PathSegment, ReturnType, Signature, Type, TypeParamBound, TypePath,
 };
@@ -35,7 +35,8 @@ pub(crate) struct Work {
 pub(crate) fn classify(sig: &Signature, errors: &mut Errors) -> Work {
     let ReturnType::Type(_, whole) = &sig.output else {
         let shape = if sig.asyncness.is_some() { Shape::Async } else { Shape::Sync };
-        return Work { shape, output: quote!(()), never: false, written: None };
+        let output = quote_spanned!(sig.ident.span()=> ());
+        return Work { shape, output, never: false, written: None };
     };
     let (shape, output) = match future(whole) {
         _ if sig.asyncness.is_some() => (Shape::Async, Some(&**whole)),

@@ -4,10 +4,9 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Expr;
 use syn::ext::IdentExt;
-use syn::spanned::Spanned;
 
 use crate::classify::{Shape, Work};
-use crate::item::{Function, Param, with_stream};
+use crate::item::{Function, with_stream};
 use crate::model::{Boundary, Budgeted, Model, OnErr, OnRefusal, Once, Per};
 use crate::paths::Runtime;
 use crate::values::string;
@@ -49,7 +48,8 @@ struct Expansion<'a> {
 
 impl Expansion<'_> {
     fn guarded(&self, body: TokenStream) -> TokenStream {
-        match &self.work.shape {
+        let site = self.site();
+        let call = match &self.work.shape {
             Shape::Sync => {
                 let call = self.call(false);
                 let entered = self.entered().unwrap_or_else(|| ours!(_));
@@ -63,14 +63,15 @@ impl Expansion<'_> {
             }
             // The making of the future is part of the work: nothing of it happens before it is awaited.
             Shape::Boxed(ty) => {
-                let awaited = self.made(ours!(::<#ty, _>), body);
+                let awaited = self.made(ours!(::<#ty>), body);
                 ours!(::std::boxed::Box::pin(async move #awaited))
             }
             Shape::Opaque => {
                 let awaited = self.made(TokenStream::new(), body);
                 ours!(async move #awaited)
             }
-        }
+        };
+        ours!(#site #call)
     }
 
     fn made(&self, turbofish: TokenStream, body: TokenStream) -> Group {
@@ -121,31 +122,42 @@ impl Expansion<'_> {
     // Output: run_sync::<R, _>(call, refuse, body)
     //         once_sync::<R, _>(call, refuse, on_err, body)
     fn run(&self, body: TokenStream, plain: &str, once: &str) -> TokenStream {
-        let output = &self.work.output;
-        // Where the return type is at fault, the compiler points at it.
-        let at = match &self.work.written {
-            Some(written) => written.span(),
-            None => self.function.sig.ident.span(),
-        };
-        let at = Span::mixed_site().located_at(at);
         let (name, on_err) = match &self.model.once {
             None => (plain, None),
             Some(settings) => (once, Some(self.on_err(settings))),
         };
-        let run = self.runtime.private(Ident::new(name, at).into_token_stream());
         let on_err = on_err.into_iter();
-        let refuse = self.refuse(at);
-        quote_spanned!(at=> #run::<#output, _>(call, #refuse, #(#on_err,)* #body))
+        let refuse = self.refuse();
+        let output = &self.work.output;
+        self.at_output(name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
     }
 
-    fn refuse(&self, at: Span) -> TokenStream {
+    /// A call of the runtime that stands where the return type was written: if the type is at fault, the compiler underlines
+    /// all of it.
+    fn at_output(&self, name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+        let written = match &self.work.written {
+            Some(written) => written.to_token_stream(),
+            None => self.function.sig.ident.to_token_stream(),
+        };
+        let spans = || written.clone().into_iter().map(|tree| tree.span());
+        let at = |span: Option<Span>| Span::mixed_site().located_at(span.unwrap_or(self.end));
+        // The compiler spans a path, and a call, from the first token to the last.
+        let (first, last) = (at(spans().next()), at(spans().last()));
+        let name = Ident::new(name, last);
+        let path = located(self.runtime.private(quote!(#name)), first, last);
+        let mut arguments = Group::new(Delimiter::Parenthesis, arguments);
+        arguments.set_span(last);
+        quote_spanned!(last=> #path #generics #arguments)
+    }
+
+    fn refuse(&self) -> TokenStream {
         if let Some(path) = &self.model.refused {
             return path.to_token_stream();
         }
         let name = if self.model.returns_refusals() { "refuse_by_return" } else { "refuse_by_ending" };
-        let refuse = self.runtime.private(Ident::new(name, at).into_token_stream());
-        let output = &self.work.output;
-        quote_spanned!(at=> #refuse::<#output>)
+        // A closure: as a value, the function would bring its bounds into every type around it, and its errors with them.
+        let refuse = self.at_output(name, TokenStream::new(), ours!(refused));
+        ours!(|refused| #refuse)
     }
 
     fn on_err(&self, once: &Once) -> TokenStream {
@@ -183,14 +195,12 @@ impl Expansion<'_> {
         }
     }
 
-    // Output: static __SITE: Site = …;
-    //         let key = …;
+    // Output: let key = …;
     //         let payload = …;
     //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
     fn call(&self, mutable: bool) -> TokenStream {
         let Model { action, with, boundary, budgeted, once, .. } = self.model;
         let new = self.runtime.private(quote!(Call::new));
-        let site = self.site();
         let mutable = mutable.then(|| ours!(mut));
         let mut call = ours!(#new(&__SITE));
         let mut set = |method: &str, value: TokenStream| {
@@ -225,7 +235,7 @@ impl Expansion<'_> {
             set("once", ours!(key, payload));
             ours!(let key = #key; #payload)
         });
-        ours!(#site #claim let #mutable call = #call;)
+        ours!(#claim let #mutable call = #call;)
     }
 
     /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
@@ -273,7 +283,7 @@ impl Expansion<'_> {
         let mut statements = TokenStream::new();
         for param in &self.function.params {
             let kept = param.bindings.iter().filter(|name| once.skip.iter().all(|skip| skip.unraw() != name.unraw()));
-            let args: TokenStream = kept.map(|name| argument(name, param)).collect();
+            let args: TokenStream = kept.map(argument).collect();
             let cfgs = &param.cfgs;
             if cfgs.is_empty() {
                 payload.extend(args);
@@ -287,17 +297,23 @@ impl Expansion<'_> {
     }
 }
 
-/// `.arg("x", &x)`, located at the parameter's type: it is the type that can't be fingerprinted.
-fn argument(name: &Ident, param: &Param) -> TokenStream {
-    let spans: Vec<Span> = param.ty.to_token_stream().into_iter().map(|tree| tree.span()).collect();
-    let (Some(&first), Some(&last)) = (spans.first(), spans.last()) else { return TokenStream::new() };
+/// `.arg("x", &x)`, located at the parameter: it is what can't be fingerprinted.
+fn argument(name: &Ident) -> TokenStream {
     let text = name.unraw().to_string();
-    let mut value = name.clone();
-    value.set_span(last.resolved_at(name.span()));
-    // From the first token of the type to its last.
-    let value = quote_spanned!(first.resolved_at(name.span())=> &#value);
-    let at = Span::mixed_site().located_at(first);
-    quote_spanned!(at=> .arg(#text, #value))
+    let value = quote_spanned!(name.span()=> &#name);
+    quote_spanned!(Span::mixed_site().located_at(name.span())=> .arg(#text, #value))
+}
+
+/// A path of ours that reaches from one place to another.
+fn located(path: TokenStream, first: Span, last: Span) -> TokenStream {
+    let tokens = path.into_iter().enumerate().map(|(index, mut tree)| {
+        // `$crate` means what it means where it was written.
+        if tree.to_string() != "$crate" {
+            tree.set_span(if index == 0 { first } else { last });
+        }
+        tree
+    });
+    tokens.collect()
 }
 
 fn borrowed(expr: &Expr) -> TokenStream {

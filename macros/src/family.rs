@@ -5,7 +5,7 @@
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
-use syn::{Attribute, Ident, Meta, Path};
+use syn::{Attribute, Ident, Meta};
 
 use crate::args::{Args, Guard};
 use crate::classify::classify;
@@ -56,11 +56,10 @@ fn gather(first: Args, attrs: &mut Vec<Attribute>, errors: &mut Errors) -> Famil
     let mut roots = vec!["portcullis".to_owned()];
     roots.extend(family.members.iter().filter_map(Args::root));
     loop {
-        let found = attrs.iter().position(|attr| sibling(attr.path(), &roots).is_some());
-        let Some(index) = found else { return family };
-        let attr = attrs.remove(index);
-        let Some(guard) = sibling(attr.path(), &roots) else { return family };
-        family.take(guard, &attr, errors);
+        let mut found = attrs.iter().enumerate();
+        let found = found.find_map(|(index, attr)| sibling(attr, &roots).map(|guard| (index, guard)));
+        let Some((index, guard)) = found else { return family };
+        family.take(guard, &attrs.remove(index), errors);
         roots.extend(family.members.last().and_then(Args::root));
     }
 }
@@ -98,17 +97,25 @@ impl Family {
     }
 }
 
-/// The member of the family that a path names: `once`, `portcullis::once`, `::portcullis::once`, or below a root.
-fn sibling(path: &Path, roots: &[String]) -> Option<Guard> {
+/// The member of the family that an attribute is: `once`, `portcullis::once`, `::portcullis::once`, or one below a root
+/// that the family knows or that it brings along (`#[::name::once(crate = ::name)]`).
+fn sibling(attr: &Attribute, roots: &[String]) -> Option<Guard> {
+    let path = attr.path();
     let last = path.segments.last()?;
     let guard = Guard::ALL.into_iter().find(|guard| last.ident == guard.name())?;
+    if path.get_ident().is_some() {
+        return Some(guard);
+    }
     let mut parent = path.clone();
     parent.segments.pop();
     parent.segments.pop_punct();
     parent.leading_colon = None;
     let parent = parent.to_token_stream().to_string().replace(' ', "");
-    let bare = path.get_ident().is_some();
-    (bare || roots.contains(&parent)).then_some(guard)
+    let own = || match &attr.meta {
+        Meta::List(list) => Args::parse(guard, Span::call_site(), list.tokens.clone(), &mut Errors::default()).root(),
+        _ => None,
+    };
+    (roots.contains(&parent) || own().as_ref() == Some(&parent)).then_some(guard)
 }
 
 /// Has one of us been here? Every expansion names `__private::Site`, and nobody else does.

@@ -3,12 +3,13 @@
 //! The signature is parsed, to know what to expand to, and kept as it was written. The body is never parsed: an
 //! editor sends half-typed ones, and the compiler knows syntax that we don't.
 
-use crate::errors::listed;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, FnArg, Ident, Pat, Signature, Type, Visibility};
+
+use crate::errors::listed;
 
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
@@ -149,6 +150,14 @@ fn bound(pat: &Pat, names: &mut Vec<Ident>) {
 // Output: (pub fn f(a: u8) -> u8, { a })
 fn behead(tokens: TokenStream) -> (TokenStream, Option<TokenTree>) {
     let mut trees: Vec<TokenTree> = tokens.into_iter().collect();
+    // A `$body:block` of a `macro_rules!` comes in an invisible group.
+    while let Some(TokenTree::Group(group)) = trees.last()
+        && group.delimiter() == Delimiter::None
+    {
+        let inner = group.stream();
+        trees.pop();
+        trees.extend(inner);
+    }
     let ends = match trees.last() {
         Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Brace,
         Some(TokenTree::Punct(punct)) => punct.as_char() == ';',
@@ -185,21 +194,20 @@ pub(crate) fn with_stream(group: &Group, stream: TokenStream) -> Group {
 fn not_a_function(rest: &TokenStream) -> Option<syn::Error> {
     const ITEMS: [&str; 10] =
         ["struct", "enum", "union", "trait", "impl", "mod", "static", "type", "use", "macro_rules"];
-    for tree in rest.clone() {
-        match tree {
-            TokenTree::Ident(ident) if ident == "fn" => return None,
-            TokenTree::Ident(ident) if ITEMS.iter().any(|item| ident == item) => {
-                let advice = if ident == "impl" || ident == "trait" {
-                    "put the attribute on each of its methods that must be guarded"
-                } else if ident == "mod" {
-                    "put the attribute on each of its functions that must be guarded"
-                } else {
-                    "put the attribute on the function that does the work"
-                };
-                return Some(syn::Error::new(ident.span(), format!("only a function can be guarded: {advice}")));
-            }
-            _ => {}
-        }
-    }
-    None
+    let mut words = rest.clone().into_iter().filter_map(|tree| match tree {
+        TokenTree::Ident(ident) => Some(ident),
+        _ => None,
+    });
+    let found = words.find(|word| word == "fn" || ITEMS.iter().any(|item| word == item));
+    let advice = match found.as_ref().map(Ident::to_string).as_deref() {
+        Some("fn") => return None,
+        Some("impl" | "trait") => "put the attribute on each of its methods that must be guarded",
+        Some("mod") => "put the attribute on each of its functions that must be guarded",
+        _ => "put the attribute on the function that does the work",
+    };
+    let message = format!("only a function can be guarded: {advice}");
+    Some(match found {
+        Some(word) => syn::Error::new(word.span(), message),
+        None => syn::Error::new_spanned(rest, message),
+    })
 }

@@ -1,4 +1,8 @@
-//! The attribute macros of portcullis.
+//! The attribute macros of portcullis. Use them through the `portcullis` crate, which is the runtime that they expand to.
+//!
+//! An attribute goes through five steps, each a module: `args` reads what stands in the parentheses, `model` fills in
+//! what it means, `classify` finds out what is awaited, `validate` refuses what can't be guarded, and `expand` writes the
+//! function anew. `family` drives them for all attributes of a function together.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -21,19 +25,189 @@ use proc_macro::TokenStream;
 
 use crate::args::Guard;
 
-/// Boundary.
+/// Asks an outside authority before the function runs. Without an explicit, well-formed, timely *allow*, it does not.
+///
+/// ```
+/// use portcullis::boundary;
+///
+/// #[boundary(before_cost)]
+/// async fn ask_model(prompt: &str) -> String {
+///     format!("an answer to {prompt}")
+/// }
+/// ```
+///
+/// By default a denial ends the process, with exit code 77, where no `Drop`, no panic handler and no agent framework can
+/// swallow it. No usable answer (a timeout, a refused connection, a malformed response) is a denial too. With
+/// `on_deny = "return"` the caller gets a `portcullis::Refused` instead, and the return type must be able to carry one.
+///
+/// # Arguments
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `startup`, `before_job`, `before_cost`, `before_side_effect`, `before_fan_out` | where the function stands. Several are asked in this order within one deadline, and all must allow | at least one is required |
+/// | `on_deny = "exit"` or `"return"` | end the process, or return the refusal | `"exit"` |
+/// | `on_fault = "exit"` or `"return"` | the same where there is no usable answer | as `on_deny` |
+/// | `permit = NAME` | binds the permit in the body: a `portcullis::Permit` that unlocks effects at compile time. It can't leave the call, and it is for exactly one boundary | none |
+/// | `resource = EXPR` | what is touched, told to the authority. Anything that has `Display` | the action |
+/// | `width = EXPR` | with `before_fan_out`: how far the work is spread, told to the authority | unknown |
+///
+/// Every attribute of portcullis also takes these, each once per function, on any of its attributes:
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `action = EXPR` | the name under which the call is asked, counted and kept | the function's name |
+/// | `with = EXPR` | the `portcullis::Portcullis` to use | the ambient one (`gate.scope(…)`), else the installed one |
+/// | `refused = path` | a `fn(Refused) -> Ret`, for return types that are no `Result` with `E: From<Refused>` | `From<Refused>` |
+/// | `crate = ::path` | where portcullis is, if it goes by another name | `::portcullis` |
+///
+/// Expressions may use the parameters. They are evaluated once, before the body; `return`, `?` and `.await` in them are a
+/// compile error, because they would leave the function before it is guarded.
+///
+/// # What can be guarded
+///
+/// Functions and methods, sync and async, with any receiver, generics, lifetimes, patterns and `impl Trait`. What counts is
+/// the return type, not the word `async`: of a function that returns `Pin<Box<dyn Future>>`, `BoxFuture` or `impl Future` (and
+/// of what `#[async_trait]` leaves behind) the awaited work is guarded. Making the future and dropping it does nothing, also
+/// not the part of the body that makes it, so the parameters live as long as the future.
+///
+/// The return type must say whether the call succeeded (`portcullis::Outcome`): `Result`, `Option`, `()`, `!`, scalars,
+/// `String`, `ExitCode`, and what you implement it for. What can't be guarded is a compile error that says what to write
+/// instead: `const fn`, `extern` functions, `#[track_caller]`, futures that the macro can't see into.
+///
+/// # Several attributes
+///
+/// They may stand in any order, with other attributes in between. They are taken together and run in one order:
+///
+/// ```text
+/// budget charge → authority → ledger claim → BODY → settle
+/// ```
+///
+/// An attribute that goes by another name (`use portcullis::once as exactly_once`) can't be seen by its siblings. That is a
+/// compile error, never a second layer.
+///
+/// # What it expands to
+///
+/// The function stays as it is, attributes and signature byte for byte, and its body is moved into one call of the runtime:
+///
+/// ```text
+/// async fn ask_model(prompt: &str) -> String {
+///     static SITE: Site = Site::unnamed::<Here>(env!("CARGO_PKG_NAME"), "ask_model").boundary(&[BeforeCost], Exit, Exit);
+///     let call = Call::new(&SITE);
+///     run::<String, _>(call, refuse_by_ending, async move { /* your body */ }).await
+/// }
+/// ```
+///
+/// Parameters that the body uses are moved into it, and dropped when it ends; the others when the function returns.
+///
+/// # Cancellation
+///
+/// Dropping the future of a guarded call before its body has started leaves nothing behind. It does not undo a denial:
+/// one that arrives later still ends the process.
 #[proc_macro_attribute]
 pub fn boundary(args: TokenStream, item: TokenStream) -> TokenStream {
     family::guard(Guard::Boundary, args.into(), item.into()).into()
 }
 
-/// Once.
+/// Makes the effect of a function happen once, however often it is retried: by a loop, by another process, after a crash.
+///
+/// ```
+/// use portcullis::{Refused, once};
+///
+/// #[once(action = "orders.refund", key = "order_id")]
+/// async fn refund(order_id: &str, cents: u64) -> Result<String, Refused> {
+///     Ok(format!("refunded {cents} for {order_id}"))
+/// }
+/// ```
+///
+/// The first call claims `(namespace, action, key)` in the ledger, runs, and settles its result as the receipt. A retry does
+/// not run: it gets the receipt. If the first call's outcome is not known (it panicked, its future was dropped, its process
+/// was killed, it returned an error), retries are refused as `in_doubt`, until somebody says what happened.
+///
+/// # Arguments
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `key = "order_id"`, `key = "req.id"` | the parameter, or the field of one, that says what must not happen twice | required |
+/// | `key = "order:{symbol}:{req.qty}"` | a template over parameters and their fields. They are escaped, so that they can't run together; `{{` and `}}` are braces | |
+/// | `key = EXPR` | without quotes: any expression, such as `(tenant, order_id)` | |
+/// | `skip(a, b)` | parameters that are not part of the payload's fingerprint, such as clients | none |
+/// | `on_err = "hold"` | after `Err`: stay in doubt | this one |
+/// | `on_err = "release"` | after `Err`: free the key, because the effect surely did not happen | |
+/// | `on_err = "record"` | after `Err`: the error is the outcome, and a retry gets it again | |
+/// | `on_err = path` | a `fn(&E) -> portcullis::OnErr` decides | |
+/// | `wait = "5s"` | how long a concurrent duplicate waits for the first call's receipt | `"0s"`: it is refused as `in_flight` |
+/// | `claim = NAME` | binds the `portcullis::Claim` in the body: `NAME.idempotency_key()` for the provider, `NAME.did_not_happen()` to free the key if the body then returns `Err` | none |
+/// | `retain = "30d"` | how long the receipt is kept. Its key is remembered after that | for ever |
+///
+/// `action`, `with`, `refused` and `crate` are explained at [`boundary`](macro@boundary).
+///
+/// # Identity
+///
+/// A free function's action defaults to its name. A method, and a generic function whose type parameter is in none of its
+/// arguments, must name one, or one type would get the receipts of another; `action = C::NAME` is fine. Renaming an action
+/// opens a new space of keys, so name the actions of production code. `self` is not fingerprinted: name the account in the
+/// key (`key = "self.account"`, or a template).
+///
+/// A key that names no parameter and has no `{}` is a compile error, since a constant key would let the function run once
+/// ever. Keys are anything `Serialize`; floats, empty keys and keys over 512 bytes are refused as `invalid_key`.
+///
+/// # The payload
+///
+/// Every name that a parameter binds and `skip` does not list must be `Serialize`. The same key with another payload is
+/// refused as `key_conflict`. A parameter bound as `_` is invisible to the body, and so is no part of the payload.
+///
+/// # The receipt
+///
+/// The value in `Ok` must be `Serialize + DeserializeOwned`, and with `on_err = "record"` the error too. The return type must
+/// be able to carry a refusal: a `Result` whose error is `From<portcullis::Refused>`, such as `anyhow::Error`, or `refused = path`.
+///
+/// # Cancellation
+///
+/// A future that is dropped before its body has started frees its key. Dropped later, its claim is in doubt: the effect may
+/// have happened.
 #[proc_macro_attribute]
 pub fn once(args: TokenStream, item: TokenStream) -> TokenStream {
     family::guard(Guard::Once, args.into(), item.into()).into()
 }
 
-/// Budgeted.
+/// Limits what a function, and everything guarded inside of it, may use up. A loop, a retry or a recursion can't reset it.
+///
+/// ```
+/// use portcullis::{Refused, budgeted};
+///
+/// #[budgeted(max_steps = 50, max_cost = "5.00 USD", cost = "0.02 USD")]
+/// async fn ask_model(prompt: &str) -> Result<String, Refused> {
+///     Ok(format!("an answer to {prompt}"))
+/// }
+/// ```
+///
+/// Each call of the function, and each guarded call made inside of it, is one step on its account. `max_steps = 50` lets 50
+/// steps through and refuses the 51st.
+///
+/// # Arguments
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `max_steps = 50` | how many steps. A number above zero, or a constant | no limit |
+/// | `max_depth = 5` | how many guarded calls deep | no limit |
+/// | `max_duration = "30m"` | no step later than this after the account's first. Checked at steps: it never interrupts a body | no limit |
+/// | `max_cost = "5.00 USD"` | how much money | no limit |
+/// | `cost = EXPR` | what this call costs: a text such as `"0.02 USD"`, or a `portcullis::Cost`. Set aside before the body; `portcullis::charge` inside of it says what it really was | nothing |
+/// | `per = "task"` | the account of the ambient task or `portcullis::scope`; without one, the process's | this one |
+/// | `per = "call"` | a new account for each call: it limits what happens inside of it | |
+/// | `per = "process"` | one account for the process | |
+/// | `per = EXPR` | one account for each value, such as a tenant. Anything that has `Display` | |
+/// | `on_exceed = "return"` or `"exit"` | return the refusal, or end the process | `"return"` |
+///
+/// At least one limit is required. `action`, `with`, `refused` and `crate` are explained at [`boundary`](macro@boundary).
+///
+/// Durations are written as `90s` or `1h 30m`. Limits stand in a `static`, so a constant must not depend on a generic
+/// parameter or on `Self`.
+///
+/// # Errors
+///
+/// The refusals are `budget_steps`, `budget_depth`, `budget_duration` and `budget_cost`. The return type must be able to
+/// carry one, unless `on_exceed = "exit"`.
 #[proc_macro_attribute]
 pub fn budgeted(args: TokenStream, item: TokenStream) -> TokenStream {
     family::guard(Guard::Budgeted, args.into(), item.into()).into()

@@ -212,9 +212,9 @@ impl Builder {
 
 fn default_ledger() -> Result<String, ConfigError> {
     #[cfg(feature = "sqlite")]
-    return crate::ledger::default_path()
-        .map(|path| format!("sqlite:{}", path.display()))
-        .ok_or_else(|| ConfigError::new("no ledger is configured, and this user has no home for one"));
+    return crate::ledger::default_path().map(|path| format!("sqlite:{}", path.display())).ok_or_else(|| {
+        ConfigError::new("this user has no state directory for the ledger; name a file: PORTCULLIS_LEDGER=sqlite:PATH")
+    });
     #[cfg(not(feature = "sqlite"))]
     // Opening it says which feature is missing.
     Ok("sqlite:".into())
@@ -235,14 +235,10 @@ fn local(ledger: &LedgerChoice) -> Result<Arc<dyn Authority>, ConfigError> {
     let LedgerChoice::Url(url) = ledger else {
         return Err(ConfigError::new("the embedded authority lives in the ledger's file, and this ledger has none"));
     };
-    if !url.starts_with("sqlite:") {
-        return Err(ConfigError::new(format!(
-            "the embedded authority lives in a SQLite ledger, and the ledger is {}",
-            shown(url)
-        )));
-    }
-    let local = crate::authority::Local::from_url(url).map_err(|error| ConfigError::new(error.to_string()))?;
-    Ok(Arc::new(local))
+    let path = url.strip_prefix("sqlite:").ok_or_else(|| {
+        ConfigError::new(format!("the embedded authority lives in a SQLite ledger, and the ledger is {}", shown(url)))
+    })?;
+    Ok(Arc::new(crate::authority::Local::open(path)))
 }
 
 /// A database's URL may hold a password.

@@ -17,9 +17,10 @@ use crate::boundary::OnRefusal;
 use crate::budget::{Account, Limits};
 use crate::config::{Builder, ConfigError};
 use crate::halt::{self, Notice};
-use crate::ledger::{AuditRecord, Store, Ticket};
+use crate::ledger::{AuditRecord, Store};
 use crate::refused::{Kind, Refused};
 use crate::scope::{self, Frame, Scope, Scoped};
+use crate::ticket::Ticket;
 
 static INSTALLED: OnceCell<Portcullis> = OnceCell::new();
 
@@ -96,7 +97,6 @@ impl AsRef<Portcullis> for Portcullis {
 
 impl Portcullis {
     /// Starts a configuration in code.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -184,7 +184,7 @@ impl Portcullis {
                 None => true,
             };
             // Nobody may be waiting any more; the draining itself goes on.
-            let _ = sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
+            sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
         };
         if let Err(error) = std::thread::Builder::new().name("portcullis-drain".into()).spawn(work) {
             tracing::error!(%error, "no thread for draining: what is unsettled stays unsettled");

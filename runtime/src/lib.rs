@@ -1,8 +1,5 @@
 #![doc = include_str!("../../README.md")]
 
-// What the attributes write must work in here too: in the documentation's examples and in the tests.
-extern crate self as portcullis;
-
 pub mod authority;
 mod boundary;
 pub mod budget;
@@ -19,6 +16,7 @@ mod scope;
 mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod ticket;
 
 pub use boundary::{Boundary, OnRefusal};
 pub use budget::Cost;
@@ -40,5 +38,6 @@ pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
 pub mod __private {
     pub use crate::__codec as codec;
     pub use crate::guard::*;
-    pub use crate::ledger::{Argument, Key, KeyPart, Part, Payload};
+    pub use crate::ledger::fingerprint::{Argument, Payload};
+    pub use crate::ledger::key::{Key, KeyPart, Part};
 }

@@ -15,7 +15,10 @@ use crate::boundary::Boundary;
 /// // Nobody else can make one.
 /// let forged = portcullis::Permit::<portcullis::permit::BeforeCost>(std::marker::PhantomData);
 /// ```
-pub struct Permit<'call, K: Kind>(PhantomData<(fn(&'call ()) -> &'call (), fn() -> K)>);
+pub struct Permit<'call, K: Kind>(PhantomData<(Exactly<'call>, fn() -> K)>);
+
+/// Invariant: a permit of one call is not a permit of a longer or a shorter one.
+type Exactly<'call> = fn(&'call ()) -> &'call ();
 
 impl<K: Kind> Permit<'_, K> {
     /// For the checked path alone: `engine` calls it once the verdict is an allow.

@@ -105,7 +105,7 @@ impl Gate {
             .device(device)
             .limits(limits)
             .deadline(Duration::from_millis(500))
-            .ledger_from(Box::new(crate::ledger::open_in_memory))
+            .ledger_from(Box::new(|| Ok(crate::ledger::open_in_memory())))
             .build()
             .unwrap_or_else(|error| panic!("a gate for testing could not be made: {error}"));
         Gate { portcullis, script }

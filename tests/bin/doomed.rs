@@ -13,14 +13,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use portcullis::authority::{Answering, Authority, DecisionId, Denial, Device, Grant, Local, Question, Registration, Verdict};
+use portcullis::authority::{
+    Answering, Authority, DecisionId, Denial, Device, Grant, Local, Question, Registration, Verdict,
+};
 use portcullis::{Portcullis, Refused, boundary, budgeted, once};
 
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 
 fn leave(name: &str) {
     let directory = DIRECTORY.get().expect("the directory is set first");
-    fs::OpenOptions::new().create(true).append(true).open(directory.join(name)).and_then(|mut file| file.write_all(b"x")).expect("a file is written");
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join(name))
+        .and_then(|mut file| file.write_all(b"x"))
+        .expect("a file is written");
 }
 
 #[boundary(before_side_effect)]
@@ -97,7 +104,8 @@ fn main() {
     // What a process that ends properly would run.
     panic::set_hook(Box::new(|_| leave("panicked")));
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     match situation.as_str() {
         "plain" => effect(),
         "catch_unwind" => drop(panic::catch_unwind(effect)),
@@ -106,7 +114,8 @@ fn main() {
         "drop_while_unwinding" => {
             drop(panic::catch_unwind(|| {
                 let _effect = EffectOnDrop;
-                panic!("unwinding");
+                // Without the hook, which is there to see a panic of the gate's.
+                panic::resume_unwind(Box::new("unwinding"));
             }));
         }
         "dropped_future" => {
@@ -208,9 +217,9 @@ fn install(situation: &str, directory: &Path) {
         }
         "forked" | "budget" => builder.embedded(&ledger),
         _ => {
-            let local = Local::open(&ledger).expect("the ledger opens");
-            local.register(&device).expect("it is registered");
-            local.revoke(&device).expect("it is revoked");
+            let local = Local::open(&ledger);
+            local.register_as(&device, "test").expect("it is registered");
+            local.revoke(&device, "test").expect("it is revoked");
             builder.embedded(&ledger)
         }
     };

@@ -305,11 +305,7 @@ fn many_threads_never_take_more_than_there_is() {
     let gate = Gate::allowing();
     let taken: usize = std::thread::scope(|threads| {
         let threads: Vec<_> = (0..8)
-            .map(|_| {
-                threads.spawn(|| {
-                    gate.scope_sync(|| (0..50).filter(|_| per_tenant("contended").is_ok()).count())
-                })
-            })
+            .map(|_| threads.spawn(|| gate.scope_sync(|| (0..50).filter(|_| per_tenant("contended").is_ok()).count())))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });

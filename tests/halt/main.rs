@@ -151,6 +151,7 @@ fn nothing_configured_says_what_to_add() {
 fn the_end_is_on_record() {
     let ended = run("audited").by_a_denial();
     let ledger = rusqlite::Connection::open(ended.directory.path().join("ledger.db")).expect("the ledger opens");
-    let ended: u64 = ledger.query_row("SELECT count(*) FROM event WHERE kind = 'ended'", [], |row| row.get(0)).expect("it is read");
+    let ended: i64 =
+        ledger.query_row("SELECT count(*) FROM event WHERE kind = 'ended'", [], |row| row.get(0)).expect("it is read");
     assert_eq!(ended, 1);
 }

@@ -25,7 +25,7 @@ async fn refund(order_id: &str, cents: u64) -> Result<Receipt, RefundError> {
         _,
     >(
             call,
-            ::portcullis::__private::refuse_by_return::<Result<Receipt, RefundError>>,
+            |refused| ::portcullis::__private::refuse_by_return(refused),
             ::portcullis::__private::Hold,
             async move {
                 if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<

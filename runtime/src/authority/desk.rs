@@ -25,7 +25,6 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_channel::oneshot;
 use tokio::sync::mpsc;
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
@@ -34,8 +33,8 @@ use super::watchdog::Watchdog;
 use super::{Authority, DecisionId, Denial, Device, Fault, FaultKind, Question, Registration, Verdict};
 use crate::boundary::{Boundary, OnRefusal};
 use crate::halt::{self, Notice};
-use crate::ledger::Ticket;
 use crate::refused::{Kind, Refused};
+use crate::ticket::{Reply, Ticket};
 
 /// What is asked, and what follows a refusal.
 #[derive(Debug)]
@@ -100,7 +99,7 @@ pub(super) struct Case {
     /// Which of the boundaries is being asked.
     at: AtomicUsize,
     /// Taken by whoever concludes (invariant 1).
-    waiting: Mutex<Option<oneshot::Sender<Answered>>>,
+    waiting: Mutex<Option<Reply<Answered>>>,
 }
 
 /// A case on its way to the I/O thread.
@@ -302,7 +301,7 @@ impl Case {
         self.waiting().is_none()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Option<oneshot::Sender<Answered>>> {
+    fn waiting(&self) -> MutexGuard<'_, Option<Reply<Answered>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -323,7 +322,7 @@ impl Case {
             Conclusion::Fault(fault) => self.hall.consequence(&self.ask, self.boundary(), &Reason::fault(fault)),
         };
         // The caller may have gone; the consequence above does not depend on it (invariant 4).
-        let _ = sender.send(answered);
+        sender.send(answered);
         Concluded::Here
     }
 }

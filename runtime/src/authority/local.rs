@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     Answering, Authority, DecisionId, Denial, Device, Fault, FaultKind, Grant, Question, Registration, Verdict,
 };
-use crate::refused::{Kind, Refused};
+use crate::refused::Refused;
 use crate::sqlite::{
     ChainEntry, Create, Database, Failure, Flush, Place, Trouble, TroubleKind, append, now_ms, retry, time,
 };
@@ -45,17 +45,13 @@ const READ_PATIENCE: Duration = Duration::from_millis(200);
 /// use portcullis::authority::{Device, Local};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let local = Local::open("/var/lib/shop/ledger.sqlite")?.acting_as("ops@example.org");
-/// local.revoke(&Device::parse("shop:prod:worker:i-1")?)?;
+/// let local = Local::open("/var/lib/shop/ledger.sqlite");
+/// local.revoke(&Device::parse("shop:prod:worker:i-1")?, "ops@example.org")?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Local {
-    inner: Arc<Inner>,
-    /// In whose name acts are done.
-    actor: Arc<str>,
-}
+pub struct Local(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -88,6 +84,7 @@ fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok
 
 /// What became of an act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the device may not exist"]
 pub enum Acted {
     /// It is done.
     Done,
@@ -98,33 +95,28 @@ pub enum Acted {
 }
 
 impl Local {
-    /// The authority in the database at `path`. The file is opened, and made, at the first question or act.
-    ///
-    /// # Errors
-    /// [`Kind::NotConfigured`](crate::Kind::NotConfigured) if `path` can't be that of a database.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Refused> {
-        Place::from_path(path.into()).map(Local::at).map_err(|trouble| unusable(&trouble))
+    /// The authority in the database at `path`. Reads nothing: the file is opened, and made, at the first question or act.
+    #[must_use]
+    pub fn open(path: impl Into<PathBuf>) -> Self {
+        Local(Arc::new(Inner {
+            place: Place::File(path.into()),
+            questions: Mutex::new(None),
+            acts: Mutex::new(None),
+            pid: std::process::id(),
+        }))
     }
 
     /// The authority in the ledger at `sqlite:PATH`.
     ///
     /// # Errors
-    /// [`Kind::NotConfigured`](crate::Kind::NotConfigured) if `url` is no such URL.
+    /// [`Kind::LedgerUnavailable`](crate::Kind::LedgerUnavailable) if `url` is no such URL.
     pub fn from_url(url: &str) -> Result<Self, Refused> {
-        Place::from_url(url).map(Local::at).map_err(|trouble| unusable(&trouble))
-    }
-
-    fn at(place: Place) -> Self {
-        let inner = Inner { place, questions: Mutex::new(None), acts: Mutex::new(None), pid: std::process::id() };
-        let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-        Local { inner: Arc::new(inner), actor: user.unwrap_or_else(|| "unknown".to_owned()).into() }
-    }
-
-    /// Names the person in whose name acts are done, for the events. The user's name from the environment, unless told.
-    #[must_use]
-    pub fn acting_as(mut self, actor: impl Into<String>) -> Self {
-        self.actor = actor.into().into();
-        self
+        match Place::from_url(url) {
+            Ok(Place::File(path)) => Ok(Local::open(path)),
+            Ok(Place::Memory) => Err(Trouble::new(TroubleKind::Unsuitable, "an authority in memory knows nobody")
+                .refuse("authority", "the URL can't be used")),
+            Err(trouble) => Err(trouble.refuse("authority", "the URL can't be used")),
+        }
     }
 
     /// Every device, by name.
@@ -133,7 +125,7 @@ impl Local {
     /// [`Kind::LedgerUnavailable`](crate::Kind::LedgerUnavailable) if the database can't be read.
     pub fn devices(&self) -> Result<Vec<KnownDevice>, Refused> {
         let until = Instant::now() + PATIENCE;
-        let read = self.inner.read(until, |connection| {
+        let read = self.0.read(until, |connection| {
             let mut statement =
                 connection.prepare("SELECT id, revoked, registered_ms, changed_ms FROM device ORDER BY id")?;
             let devices = statement.query_map([], |row| {
@@ -146,24 +138,24 @@ impl Local {
             })?;
             Ok(devices.collect::<Result<_, _>>()?)
         });
-        read.map_err(|trouble| self.inner.refuse(&trouble))
+        read.map_err(|trouble| self.0.refuse(&trouble))
     }
 
-    /// Makes a device known. One that was revoked stays revoked.
+    /// Makes a device known, in the name of `actor`. One that was revoked stays revoked.
     ///
     /// # Errors
     /// [`Kind::LedgerUnavailable`](crate::Kind::LedgerUnavailable) if the database can't be written. If the commit itself
     /// failed, the act may have been done.
-    pub fn register(&self, device: &Device) -> Result<Acted, Refused> {
-        self.inner.register(device, &self.actor).map_err(|trouble| self.inner.refuse(&trouble)).map(|(_, acted)| acted)
+    pub fn register_as(&self, device: &Device, actor: &str) -> Result<Acted, Refused> {
+        self.0.register(device, actor).map_err(|trouble| self.0.refuse(&trouble)).map(|(_, acted)| acted)
     }
 
     /// Refuses the device at every boundary from now on. One that is not known yet is revoked beforehand.
     ///
     /// # Errors
-    /// As [`register`](Self::register).
-    pub fn revoke(&self, device: &Device) -> Result<Acted, Refused> {
-        self.act("device_revoked", Some(device), |connection, now| match revoked(connection, device)? {
+    /// As [`register_as`](Self::register_as).
+    pub fn revoke(&self, device: &Device, actor: &str) -> Result<Acted, Refused> {
+        self.act("device_revoked", actor, Some(device), |connection, now| match revoked(connection, device)? {
             Some(true) => Ok(Acted::Already),
             Some(false) => set_revoked(connection, device, true, now),
             None => {
@@ -179,9 +171,9 @@ impl Local {
     /// Takes a revocation back.
     ///
     /// # Errors
-    /// As [`register`](Self::register).
-    pub fn restore(&self, device: &Device) -> Result<Acted, Refused> {
-        self.act("device_restored", Some(device), |connection, now| match revoked(connection, device)? {
+    /// As [`register_as`](Self::register_as).
+    pub fn restore(&self, device: &Device, actor: &str) -> Result<Acted, Refused> {
+        self.act("device_restored", actor, Some(device), |connection, now| match revoked(connection, device)? {
             Some(true) => set_revoked(connection, device, false, now),
             Some(false) => Ok(Acted::Already),
             None => Ok(Acted::UnknownDevice),
@@ -192,9 +184,9 @@ impl Local {
     /// keep a device out, [`revoke`](Self::revoke) it.
     ///
     /// # Errors
-    /// As [`register`](Self::register).
-    pub fn remove(&self, device: &Device) -> Result<Acted, Refused> {
-        self.act("device_removed", Some(device), |connection, _| {
+    /// As [`register_as`](Self::register_as).
+    pub fn remove(&self, device: &Device, actor: &str) -> Result<Acted, Refused> {
+        self.act("device_removed", actor, Some(device), |connection, _| {
             match connection.execute("DELETE FROM device WHERE id = ?1", [device.as_str()])? {
                 0 => Ok(Acted::UnknownDevice),
                 _ => Ok(Acted::Done),
@@ -205,10 +197,10 @@ impl Local {
     /// Stops every device at its next boundary, or lets them go on.
     ///
     /// # Errors
-    /// As [`register`](Self::register).
-    pub fn halt(&self, on: bool) -> Result<Acted, Refused> {
+    /// As [`register_as`](Self::register_as).
+    pub fn halt(&self, on: bool, actor: &str) -> Result<Acted, Refused> {
         let kind = if on { "halt_on" } else { "halt_off" };
-        self.act(kind, None, |connection, now| {
+        self.act(kind, actor, None, |connection, now| {
             let sql = "UPDATE halt SET engaged = ?1, changed_ms = ?2 WHERE engaged <> ?1";
             match connection.execute(sql, params![on, now])? {
                 0 => Ok(Acted::Already),
@@ -224,24 +216,20 @@ impl Local {
     pub fn halted(&self) -> Result<bool, Refused> {
         let until = Instant::now() + PATIENCE;
         let read = self
-            .inner
+            .0
             .read(until, |connection| Ok(connection.query_row("SELECT engaged FROM halt", [], |row| row.get(0))?));
-        read.map_err(|trouble| self.inner.refuse(&trouble))
+        read.map_err(|trouble| self.0.refuse(&trouble))
     }
 
     fn act(
         &self,
         kind: &str,
+        actor: &str,
         device: Option<&Device>,
         body: impl FnOnce(&Connection, i64) -> Result<Acted, Trouble>,
     ) -> Result<Acted, Refused> {
-        self.inner.act(kind, &self.actor, device, body).map_err(|trouble| self.inner.refuse(&trouble))
+        self.0.act(kind, actor, device, body).map_err(|trouble| self.0.refuse(&trouble))
     }
-}
-
-fn unusable(trouble: &Trouble) -> Refused {
-    Refused::new(Kind::NotConfigured, "authority", format!("the local authority can't lie there: {trouble}"))
-        .advise("name the ledger's own file")
 }
 
 fn revoked(connection: &Connection, device: &Device) -> Result<Option<bool>, Trouble> {
@@ -415,7 +403,7 @@ impl Authority for Local {
     }
 
     fn register<'a>(&'a self, device: &'a Device) -> Answering<'a, Registration> {
-        let (inner, device) = (self.inner.clone(), device.clone());
+        let (inner, device) = (self.0.clone(), device.clone());
         Box::pin(async move {
             match blocking(move || inner.register(&device, device.as_str())).await {
                 Ok(Ok((false, _))) => Registration::Accepted,
@@ -427,7 +415,7 @@ impl Authority for Local {
     }
 
     fn decide<'a>(&'a self, question: &'a Question) -> Answering<'a, Verdict> {
-        let (inner, question) = (self.inner.clone(), question.clone());
+        let (inner, question) = (self.0.clone(), question.clone());
         Box::pin(async move { blocking(move || inner.decide(&question)).await.unwrap_or_else(Verdict::Fault) })
     }
 }

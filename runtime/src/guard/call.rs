@@ -7,7 +7,8 @@ use super::claim::{Claim, ClaimState};
 use super::site::{Asked, Passed, Site};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;
-use crate::ledger::{Key, Payload};
+use crate::ledger::fingerprint::Payload;
+use crate::ledger::key::Key;
 
 /// One call of a guarded function. `L` is [`Plain`], or [`Once`] if it claims.
 pub struct Call<K: 'static, L = Plain> {

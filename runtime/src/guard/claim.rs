@@ -75,10 +75,6 @@ impl Held {
         &self.state
     }
 
-    pub(super) fn digest(&self) -> Digest {
-        self.digest
-    }
-
     /// From here on, nobody can say that nothing happened but the body.
     pub(super) fn start(&mut self) {
         self.stage = Stage::Started;

@@ -106,9 +106,12 @@ impl<E, F: Fn(&E) -> OnErr> ErrorPolicy<E> for Classify<F, E> {
 
 /// How an error type is stored, if it can be.
 pub struct ErrorCodec<E> {
-    encode: Option<fn(&E) -> Option<Vec<u8>>>,
-    decode: Option<fn(&[u8]) -> Option<E>>,
+    encode: Option<Encode<E>>,
+    decode: Option<Decode<E>>,
 }
+
+type Encode<E> = fn(&E) -> Option<Vec<u8>>;
+type Decode<E> = fn(&[u8]) -> Option<E>;
 
 impl<E> fmt::Debug for ErrorCodec<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -144,7 +144,7 @@ pub trait Asked: Sized + 'static {
 
 impl Asked for NoPermit {
     type Permit<'call> = ();
-    fn grant<'call>(_: &'call Passed) {}
+    fn grant(_: &Passed) {}
 }
 
 macro_rules! grants {

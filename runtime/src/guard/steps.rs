@@ -263,7 +263,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
         let key = once.key.into_text(action)?;
         let fingerprint = once.payload.into_fingerprint(action)?;
         let namespace = gate.namespace().unwrap_or(facts.package);
-        let digest = Digest::of(namespace, action, &key);
+        let digest = Digest::new(namespace, action, &key);
         if scope::is_claimed_above(&digest) {
             return Err(Refused::new(
                 Kind::Reentrant,

@@ -273,7 +273,7 @@ impl Ledger {
     /// # Errors
     /// As [`list`](Self::list).
     pub fn show(&self, namespace: &str, action: &str, key: &str) -> Result<Option<Record>, Refused> {
-        let digest = Digest::of(namespace, action, key);
+        let digest = Digest::new(namespace, action, key);
         let sql = format!("{COLUMNS} WHERE claim.digest = ?");
         let values = [Value::from(digest.0.to_vec())];
         self.read(|database| records(database, &sql, &values, |_| true, 1)).map(|mut found| found.pop())
@@ -305,7 +305,7 @@ impl Ledger {
     /// # Errors
     /// As [`list`](Self::list).
     pub fn events(&self, record: &Record) -> Result<Vec<Event>, Refused> {
-        let digest = Digest::of(&record.namespace, &record.action, &record.key);
+        let digest = Digest::new(&record.namespace, &record.action, &record.key);
         self.read(|database| {
             let mut statement = database
                 .connection()?

@@ -21,7 +21,7 @@ pub(crate) const MAX: usize = 512;
 
 impl Digest {
     /// The identity of what is done once.
-    pub(crate) fn of(namespace: &str, action: &str, key: &str) -> Self {
+    pub(crate) fn new(namespace: &str, action: &str, key: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("portcullis 2026 claim identity v1");
         for part in [namespace, action, key] {
             hasher.bytes(part.as_bytes());

@@ -14,24 +14,18 @@ use uuid::Uuid;
 
 use crate::refused::Refused;
 
-mod fingerprint;
-mod key;
-mod rules;
-mod ticket;
+pub(crate) mod fingerprint;
+pub(crate) mod key;
+pub(crate) mod rules;
 
 #[cfg(feature = "sqlite")]
 mod admin;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-#[doc(hidden)]
-pub use fingerprint::{Argument, Payload};
-#[doc(hidden)]
-pub use key::{Key, KeyPart, Part};
-
+pub(crate) use crate::ticket::{Reply, Ticket};
 #[cfg(feature = "sqlite")]
 pub use admin::{ClaimState, Event, Filter, Ledger, Owner, Record};
-pub(crate) use ticket::{Reply, Ticket};
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -151,9 +145,9 @@ pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
 }
 
 /// A store that forgets everything with the process: for `portcullis::testing`.
-#[cfg(any(test, feature = "testing"))]
-pub(crate) fn open_in_memory() -> Result<std::sync::Arc<dyn Store>, Refused> {
-    Ok(sqlite::open_in_memory())
+#[cfg(feature = "testing")]
+pub(crate) fn open_in_memory() -> std::sync::Arc<dyn Store> {
+    sqlite::open_in_memory()
 }
 
 /// Where the ledger lies unless it is configured: `portcullis/ledger.sqlite` in the user's state directory. `None` for a

@@ -26,11 +26,13 @@ impl Place {
         if path.starts_with("//") && !path.starts_with("///") {
             return Err(unsuitable("write `sqlite:relative/path` or `sqlite:/absolute/path`".to_owned()));
         }
-        Place::from_path(PathBuf::from(path))
+        let place = Place::File(PathBuf::from(path));
+        place.check_name().map(|()| place)
     }
 
-    /// A path that SQLite takes for a path.
-    pub(crate) fn from_path(path: PathBuf) -> Result<Self, Trouble> {
+    /// Is it a path that SQLite takes for a path?
+    pub(super) fn check_name(&self) -> Result<(), Trouble> {
+        let Place::File(path) = self else { return Ok(()) };
         let bytes = path.as_os_str().as_encoded_bytes();
         if bytes.trim_ascii().is_empty() || bytes.contains(&0) {
             return Err(Trouble::new(TroubleKind::Unsuitable, "there is no path in it"));
@@ -38,7 +40,7 @@ impl Place {
         if bytes.starts_with(b":memory:") || bytes.starts_with(b"file:") {
             return Err(Trouble::new(TroubleKind::Unsuitable, "in memory it would forget what was done"));
         }
-        Ok(Place::File(path))
+        Ok(())
     }
 
     pub(crate) fn shown(&self) -> String {

@@ -49,7 +49,9 @@ fn two_accounts(calls: u64) -> Result<u64, Refused> {
 
 /// `STEPS` calls in one iteration: divide by it, or read the throughput.
 fn many(bencher: Bencher<'_, '_>, step: impl Fn(u64) -> Result<u64, Refused>) {
-    bencher.counter(ItemsCount::new(STEPS)).bench_local(|| (0..STEPS).try_fold(0, |sum, n| Ok::<_, Refused>(sum + step(n)?)));
+    bencher
+        .counter(ItemsCount::new(STEPS))
+        .bench_local(|| (0..STEPS).try_fold(0, |sum, n| Ok::<_, Refused>(sum + step(n)?)));
 }
 
 #[divan::bench]

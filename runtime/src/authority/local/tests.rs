@@ -13,7 +13,7 @@ struct Room {
 
 fn room() -> Room {
     let dir = tempfile::tempdir().unwrap();
-    let local = Local::open(dir.path().join("state/ledger.sqlite")).unwrap().acting_as("ops@example.org");
+    let local = Local::open(dir.path().join("state/ledger.sqlite"));
     Room { dir, local, device: Device::parse("shop:test:worker:1").unwrap() }
 }
 
@@ -60,31 +60,31 @@ fn only_a_device_that_has_registered_is_allowed() {
     room.denied("DEVICE_UNKNOWN");
     assert!(matches!(room.register(), Registration::Accepted));
     room.allowed();
-    assert_eq!(room.local.remove(&room.device).unwrap(), Acted::Done);
+    assert_eq!(room.local.remove(&room.device, "test").unwrap(), Acted::Done);
     room.denied("DEVICE_UNKNOWN");
-    assert_eq!(room.local.remove(&room.device).unwrap(), Acted::UnknownDevice);
+    assert_eq!(room.local.remove(&room.device, "test").unwrap(), Acted::UnknownDevice);
 }
 
 #[test]
 fn a_revoked_device_stays_revoked_until_it_is_restored() {
     let room = room();
     assert!(matches!(room.register(), Registration::Accepted));
-    assert_eq!(room.local.revoke(&room.device).unwrap(), Acted::Done);
-    assert_eq!(room.local.revoke(&room.device).unwrap(), Acted::Already);
+    assert_eq!(room.local.revoke(&room.device, "test").unwrap(), Acted::Done);
+    assert_eq!(room.local.revoke(&room.device, "test").unwrap(), Acted::Already);
     room.denied("DEVICE_REVOKED");
     assert!(matches!(room.register(), Registration::Refused(denial) if denial.code() == "DEVICE_REVOKED"));
     room.denied("DEVICE_REVOKED");
     assert!(room.local.devices().unwrap()[0].revoked);
-    assert_eq!(room.local.restore(&room.device).unwrap(), Acted::Done);
-    assert_eq!(room.local.restore(&room.device).unwrap(), Acted::Already);
+    assert_eq!(room.local.restore(&room.device, "test").unwrap(), Acted::Done);
+    assert_eq!(room.local.restore(&room.device, "test").unwrap(), Acted::Already);
     room.allowed();
 }
 
 #[test]
 fn a_device_can_be_revoked_before_it_is_known() {
     let room = room();
-    assert_eq!(room.local.restore(&room.device).unwrap(), Acted::UnknownDevice);
-    assert_eq!(room.local.revoke(&room.device).unwrap(), Acted::Done);
+    assert_eq!(room.local.restore(&room.device, "test").unwrap(), Acted::UnknownDevice);
+    assert_eq!(room.local.revoke(&room.device, "test").unwrap(), Acted::Done);
     assert!(matches!(room.register(), Registration::Refused(_)));
 }
 
@@ -93,12 +93,12 @@ fn the_switch_stops_everybody_and_lets_them_go_on() {
     let room = room();
     assert!(matches!(room.register(), Registration::Accepted));
     assert!(!room.local.halted().unwrap());
-    assert_eq!(room.local.halt(true).unwrap(), Acted::Done);
-    assert_eq!(room.local.halt(true).unwrap(), Acted::Already);
+    assert_eq!(room.local.halt(true, "test").unwrap(), Acted::Done);
+    assert_eq!(room.local.halt(true, "test").unwrap(), Acted::Already);
     room.denied("HALTED");
     // Registering is no decision.
     assert!(matches!(room.register(), Registration::Accepted));
-    assert_eq!(room.local.halt(false).unwrap(), Acted::Done);
+    assert_eq!(room.local.halt(false, "test").unwrap(), Acted::Done);
     room.allowed();
 }
 
@@ -107,8 +107,8 @@ fn acts_are_seen_by_whoever_else_has_the_file_open() {
     let room = room();
     assert!(matches!(room.register(), Registration::Accepted));
     room.allowed();
-    let other = Local::open(room.dir.path().join("state/ledger.sqlite")).unwrap();
-    assert_eq!(other.revoke(&room.device).unwrap(), Acted::Done);
+    let other = Local::open(room.dir.path().join("state/ledger.sqlite"));
+    assert_eq!(other.revoke(&room.device, "ops").unwrap(), Acted::Done);
     room.denied("DEVICE_REVOKED");
 }
 
@@ -121,7 +121,7 @@ fn a_database_that_can_not_be_read_is_a_fault() {
     raw.execute_batch("DROP TABLE device").unwrap();
     assert!(matches!(room.ask(), Verdict::Fault(fault) if fault.kind() == FaultKind::Unreachable), "a table is gone");
 
-    let nowhere = Local::open("/proc/nowhere/ledger.sqlite").unwrap();
+    let nowhere = Local::open("/proc/nowhere/ledger.sqlite");
     let room = Room { local: nowhere, ..room };
     assert!(matches!(room.ask(), Verdict::Fault(_)));
     assert!(matches!(room.register(), Registration::Fault(_)));
@@ -145,8 +145,8 @@ fn acts_are_events_with_their_actor_and_questions_are_not() {
     let room = room();
     assert!(matches!(room.register(), Registration::Accepted));
     room.allowed();
-    assert_eq!(room.local.revoke(&room.device).unwrap(), Acted::Done);
-    assert_eq!(room.local.halt(true).unwrap(), Acted::Done);
+    assert_eq!(room.local.revoke(&room.device, "ops@example.org").unwrap(), Acted::Done);
+    assert_eq!(room.local.halt(true, "ops@example.org").unwrap(), Acted::Done);
     let raw = rusqlite::Connection::open(room.dir.path().join("state/ledger.sqlite")).unwrap();
     let mut statement = raw.prepare("SELECT kind || ' ' || actor FROM event ORDER BY id").unwrap();
     let events: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
@@ -166,9 +166,11 @@ fn it_answers_inside_a_runtime() {
 }
 
 #[test]
-fn a_path_that_is_none_is_not_configured() {
+fn a_path_that_is_none_is_a_fault() {
     for path in ["", ":memory:", "a\0b"] {
-        assert_eq!(Local::open(path).unwrap_err().kind(), crate::Kind::NotConfigured);
+        let room = Room { local: Local::open(path), ..room() };
+        assert!(matches!(room.ask(), Verdict::Fault(_)), "{path:?}");
+        assert!(room.local.halt(true, "test").is_err());
     }
-    assert_eq!(Local::from_url("postgres://host/db").unwrap_err().kind(), crate::Kind::NotConfigured);
+    assert!(Local::from_url("postgres://host/db").is_err());
 }

@@ -112,11 +112,11 @@ fn a_template_escapes_what_its_literals_hold() {
 #[test]
 fn an_identity_keeps_its_parts_apart() {
     let all = [
-        Digest::of("shop", "refund", "o-1"),
-        Digest::of("shop", "refund", "o-2"),
-        Digest::of("shoprefund", "", "o-1"),
-        Digest::of("shop", "refundo", "-1"),
-        Digest::of("", "shop", "refundo-1"),
+        Digest::new("shop", "refund", "o-1"),
+        Digest::new("shop", "refund", "o-2"),
+        Digest::new("shoprefund", "", "o-1"),
+        Digest::new("shop", "refundo", "-1"),
+        Digest::new("", "shop", "refundo-1"),
     ];
     for (i, a) in all.iter().enumerate() {
         assert!(all.iter().skip(i + 1).all(|b| a != b));

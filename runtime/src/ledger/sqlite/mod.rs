@@ -72,7 +72,7 @@ impl Store for SqliteStore {
                 Claimed::Run { epoch } => {
                     let settlement = Settlement::Released("the caller had gone before the body began");
                     let request = SettleRequest { digest, epoch, attempt, settlement };
-                    let _ = shared.push(Op::Settle(Settling::new(request, None)));
+                    let _ = shared.push(Op::Settle(Box::new(Settling::new(request, None))));
                 }
                 Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Refuse(_) => {}
             }
@@ -91,10 +91,11 @@ impl Store for SqliteStore {
     fn settle(&self, request: SettleRequest) -> Ticket<Settled> {
         let (reply, ticket) = Ticket::new();
         if self.shared.is_foreign() {
-            return Ticket::ready(Settled::Unsettled(forked().to_string()));
+            reply.send(Settled::Unsettled(forked().to_string()));
+            return ticket;
         }
         // An operation that is not taken is dropped, and resolves its ticket by that.
-        let _ = self.shared.push(Op::Settle(Settling::new(request, Some(reply))));
+        let _ = self.shared.push(Op::Settle(Box::new(Settling::new(request, Some(reply)))));
         ticket
     }
 
@@ -109,7 +110,8 @@ impl Store for SqliteStore {
     fn drain(&self, until: Instant) -> Ticket<bool> {
         let (reply, ticket) = Ticket::new();
         if self.shared.is_foreign() {
-            return Ticket::ready(false);
+            reply.send(false);
+            return ticket;
         }
         let _ = self.shared.push(Op::Drain(Draining { until, reply }));
         ticket

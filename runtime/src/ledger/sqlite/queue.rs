@@ -5,8 +5,6 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use futures_channel::oneshot::Sender;
-
 use super::super::{AuditRecord, ClaimRequest, Claimed, Reply, SettleRequest, Settled};
 use super::{Limits, writer};
 use crate::sqlite::Place;
@@ -24,19 +22,18 @@ pub(super) struct Claiming {
 pub(super) struct Settling {
     pub(super) request: SettleRequest,
     /// `None`: nobody waits for it.
-    pub(super) reply: Option<Sender<Settled>>,
+    pub(super) reply: Option<Reply<Settled>>,
     pub(super) since: Instant,
 }
 
 impl Settling {
-    pub(super) fn new(request: SettleRequest, reply: Option<Sender<Settled>>) -> Self {
+    pub(super) fn new(request: SettleRequest, reply: Option<Reply<Settled>>) -> Self {
         Settling { request, reply, since: Instant::now() }
     }
 
     pub(super) fn answer(self, settled: Settled) {
         if let Some(reply) = self.reply {
-            // Who has gone needs no answer: what is on record stays on record.
-            let _ = reply.send(settled);
+            reply.send(settled);
         } else if let Settled::Unsettled(why) = settled {
             tracing::error!(
                 why,
@@ -49,18 +46,18 @@ impl Settling {
 #[derive(Debug)]
 pub(super) struct Auditing {
     pub(super) record: AuditRecord,
-    pub(super) reply: Sender<()>,
+    pub(super) reply: Reply<()>,
 }
 
 #[derive(Debug)]
 pub(super) struct Draining {
     pub(super) until: Instant,
-    pub(super) reply: Sender<bool>,
+    pub(super) reply: Reply<bool>,
 }
 
 #[derive(Debug)]
 pub(super) enum Op {
-    Settle(Settling),
+    Settle(Box<Settling>),
     Claim(Box<Claiming>),
     Audit(Box<Auditing>),
     Drain(Draining),
@@ -159,10 +156,10 @@ impl Shared {
     }
 
     /// Puts claims back before the others.
-    pub(super) fn put_back(&self, claims: impl DoubleEndedIterator<Item = Box<Claiming>>) {
+    pub(super) fn put_back(&self, claims: impl DoubleEndedIterator<Item = Claiming>) {
         let mut queue = self.lock();
         for claiming in claims.rev() {
-            queue.claims.push_front(Op::Claim(claiming));
+            queue.claims.push_front(Op::Claim(Box::new(claiming)));
         }
     }
 

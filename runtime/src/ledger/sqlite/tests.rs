@@ -65,7 +65,7 @@ fn request(key: &str) -> ClaimRequest {
         action: action.into(),
         place: None,
         key: Key::of(key).into_text(action).unwrap(),
-        digest: Digest::of(namespace, action, key),
+        digest: Digest::new(namespace, action, key),
         fingerprint: Fingerprint([1; 32]),
         attempt: Attempt(uuid::Uuid::now_v7()),
         wait_until: None,
@@ -321,7 +321,7 @@ fn a_ledger_can_be_listed_and_looked_into() {
     let record = ledger.show("shop", "orders.refund", "o-1").unwrap().unwrap();
     assert_eq!(record.receipt, Some(json!({"id": 7})));
     assert_eq!(record.owner.as_ref().unwrap().pid, std::process::id());
-    assert_eq!(ledger.find(&record.id[..16]).unwrap(), [record.clone()]);
+    assert_eq!(ledger.find(&record.id[..16]).unwrap(), std::slice::from_ref(&record));
     assert_eq!(ledger.find(&record.id).unwrap().len(), 1);
     assert_eq!(ledger.find("xyz").unwrap_err().kind(), Kind::InvalidArgument);
     assert!(ledger.show("shop", "orders.refund", "o-9").unwrap().is_none());

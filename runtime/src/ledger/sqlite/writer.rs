@@ -94,7 +94,7 @@ impl Writer {
         if self.retry_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_at = None;
             let deferred = std::mem::take(&mut self.deferred);
-            batch.splice(0..0, deferred.into_iter().map(Op::Settle));
+            batch.splice(0..0, deferred.into_iter().map(|settling| Op::Settle(Box::new(settling))));
         }
         let mut ops = Vec::with_capacity(batch.len());
         for op in batch {
@@ -283,7 +283,7 @@ impl Writer {
             }
             (Op::Claim(claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
                 Some(until) if until > Instant::now() && self.drains.is_empty() => {
-                    self.parked.park(Waiter { claiming, owner, until, refused });
+                    self.parked.park(Waiter { claiming: *claiming, owner, until, refused });
                 }
                 // Its wait could outlive the process.
                 Some(_) if !self.drains.is_empty() => {
@@ -303,7 +303,7 @@ impl Writer {
                 settling.answer(settled);
                 self.shared.put_back(self.parked.take(&digest).into_iter());
             }
-            (Op::Audit(auditing), Answer::Audited) => drop(auditing.reply.send(())),
+            (Op::Audit(auditing), Answer::Audited) => auditing.reply.send(()),
             // An answer of another kind is a bug; dropping the operation resolves its ticket to "unknown".
             (Op::Claim(_) | Op::Settle(_) | Op::Audit(_) | Op::Drain(_), answer) => {
                 debug_assert!(false, "{answer:?} is no answer to this operation");
@@ -323,7 +323,7 @@ impl Writer {
                 Op::Settle(settling) => {
                     let hopeless = trouble.kind() == TroubleKind::Statement;
                     if !hopeless && settling.since.elapsed() < self.patience(trouble.kind()) {
-                        self.deferred.push(settling);
+                        self.deferred.push(*settling);
                         self.retry_soon();
                     } else {
                         settling.answer(Settled::Unsettled(format!("the ledger at {place}: {trouble}")));
@@ -373,13 +373,13 @@ impl Writer {
             self.running.is_empty() && self.deferred.is_empty() && self.unsure.is_empty() && self.shared.is_idle();
         if settled && (!self.unflushed || self.flush()) {
             for drain in self.drains.drain(..) {
-                let _ = drain.reply.send(true);
+                drain.reply.send(true);
             }
         }
         let now = Instant::now();
         for i in (0..self.drains.len()).rev() {
             if self.drains[i].until <= now {
-                let _ = self.drains.swap_remove(i).reply.send(false);
+                self.drains.swap_remove(i).reply.send(false);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How a store answers.
+//! An answer that another thread will give.
 //!
 //! # Invariants
 //! 1. Every ticket resolves: a [`Reply`] that is dropped unanswered resolves it to `None`.
@@ -14,59 +14,52 @@ use futures_channel::oneshot;
 /// An answer that a store's own thread will send. Awaited by asynchronous callers, [`wait`](Ticket::wait)ed for by others.
 ///
 /// A store that dies drops the sender: the ticket then resolves to `None`, which every caller treats as unknown.
-pub(crate) struct Ticket<T>(Way<T>);
+pub(crate) struct Ticket<T>(oneshot::Receiver<Parcel<T>>);
 
-/// How the answer comes.
-enum Way<T> {
-    Plain(oneshot::Receiver<T>),
-    Returning(oneshot::Receiver<Parcel<T>>),
-}
-
-/// The store's end of a [`Ticket`] whose answer must not get lost.
+/// The store's end of a [`Ticket`].
 pub(crate) struct Reply<T> {
     sender: oneshot::Sender<Parcel<T>>,
-    untaken: Untaken<T>,
+    untaken: Option<Untaken<T>>,
 }
 
 type Untaken<T> = Box<dyn FnOnce(T) + Send>;
 
 /// An answer under way; what is dropped with its content goes back (invariant 2).
-struct Parcel<T>(Option<(T, Untaken<T>)>);
+struct Parcel<T> {
+    content: Option<T>,
+    untaken: Option<Untaken<T>>,
+}
 
 impl<T> Drop for Parcel<T> {
     fn drop(&mut self) {
-        if let Some((content, untaken)) = self.0.take() {
+        if let (Some(content), Some(untaken)) = (self.content.take(), self.untaken.take()) {
             untaken(content);
         }
     }
 }
 
 impl<T> Ticket<T> {
-    /// A ticket and the sender that resolves it.
-    pub(crate) fn new() -> (oneshot::Sender<T>, Self) {
+    /// A ticket and the reply that resolves it.
+    pub(crate) fn new() -> (Reply<T>, Self) {
         let (sender, receiver) = oneshot::channel();
-        (sender, Ticket(Way::Plain(receiver)))
+        (Reply { sender, untaken: None }, Ticket(receiver))
     }
 
     /// The same; an answer that nobody takes is given to `untaken`, on the thread that drops it.
     pub(crate) fn returning(untaken: impl FnOnce(T) + Send + 'static) -> (Reply<T>, Self) {
-        let (sender, receiver) = oneshot::channel();
-        (Reply { sender, untaken: Box::new(untaken) }, Ticket(Way::Returning(receiver)))
+        let (reply, ticket) = Ticket::new();
+        (Reply { untaken: Some(Box::new(untaken)), ..reply }, ticket)
     }
 
     pub(crate) fn ready(value: T) -> Self {
-        let (sender, ticket) = Ticket::new();
-        // The receiver is right here.
-        let _ = sender.send(value);
+        let (reply, ticket) = Ticket::new();
+        reply.send(value);
         ticket
     }
 
-    /// `true` until there is an answer, or will be none. For who does not want the answer itself: it is dropped by asking.
+    /// `true` until there is an answer, or will be none. Whoever asks is not interested in the answer itself.
     pub(crate) fn is_pending(&mut self) -> bool {
-        match &mut self.0 {
-            Way::Plain(receiver) => matches!(receiver.try_recv(), Ok(None)),
-            Way::Returning(receiver) => matches!(receiver.try_recv(), Ok(None)),
-        }
+        matches!(self.0.try_recv(), Ok(None))
     }
 
     /// Blocks this thread; works inside any async runtime, and outside of all.
@@ -78,13 +71,7 @@ impl<T> Ticket<T> {
 impl<T> Future for Ticket<T> {
     type Output = Option<T>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        match &mut self.0 {
-            Way::Plain(receiver) => Pin::new(receiver).poll(cx).map(Result::ok),
-            Way::Returning(receiver) => Pin::new(receiver).poll(cx).map(|parcel| {
-                let (content, _) = parcel.ok()?.0.take()?;
-                Some(content)
-            }),
-        }
+        Pin::new(&mut self.0).poll(cx).map(|parcel| parcel.ok().and_then(|mut parcel| parcel.content.take()))
     }
 }
 
@@ -92,7 +79,7 @@ impl<T> Reply<T> {
     /// Resolves the ticket.
     pub(crate) fn send(self, value: T) {
         // A parcel that comes back is dropped here, with its content.
-        let _ = self.sender.send(Parcel(Some((value, self.untaken))));
+        let _ = self.sender.send(Parcel { content: Some(value), untaken: self.untaken });
     }
 
     /// `true` once nobody waits for the answer any more.
@@ -130,13 +117,9 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_dropped_resolves_the_ticket_to_none() {
-        let (sender, ticket) = Ticket::<u8>::new();
-        drop(sender);
-        assert_eq!(ticket.wait(), None);
-        let (returned, reply, ticket) = returning();
+        let (reply, ticket) = Ticket::<u8>::new();
         drop(reply);
         assert_eq!(ticket.wait(), None);
-        assert!(returned.lock().unwrap().is_empty());
         assert_eq!(Ticket::ready(1).wait(), Some(1));
     }
 
