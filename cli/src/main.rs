@@ -1,1 +1,36 @@
-fn main() {}
+//! The command `portcullis`: devices, the halt switch and the ledger from a shell.
+//!
+//! Exit codes: 0 done; 1 refused, not found, or the output could not be written; 2 wrong usage.
+
+mod args;
+mod device;
+mod halt;
+mod ledger;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use output::{Failure, Printed};
+
+fn main() -> ExitCode {
+    // clap itself ends with 2 on wrong usage.
+    let args = Args::parse();
+    let json = args.json;
+    match run(args) {
+        Ok(printed) => printed.to_stdout(json),
+        Err(failure) => failure.to_stderr(json),
+    }
+}
+
+fn run(args: Args) -> Result<Printed, Failure> {
+    let Args { ledger, json: _, command } = args;
+    let url = args::ledger_url(ledger)?;
+    match command {
+        Command::Device { act } => device::run(&url, act),
+        Command::Halt { act } => halt::run(&url, act),
+        Command::Ledger { act } => ledger::run(&url, act),
+    }
+}

@@ -145,7 +145,7 @@ pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
 }
 
 /// A store that forgets everything with the process: for `portcullis::testing`.
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "testing")]
 pub(crate) fn open_in_memory() -> std::sync::Arc<dyn Store> {
     sqlite::open_in_memory()
 }

@@ -10,6 +10,7 @@ use super::{Create, Trouble, TroubleKind};
 pub(crate) enum Place {
     File(PathBuf),
     /// Gone with the process: for tests.
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "only tests forget on purpose"))]
     Memory,
 }
 
@@ -21,17 +22,25 @@ impl Place {
             let scheme = url.split_once(':').map_or("no scheme", |(scheme, _)| scheme);
             return Err(unsuitable(format!("this build reads `sqlite:PATH`, not `{scheme}`")));
         };
-        if path.trim().is_empty() || path.contains('\0') {
-            return Err(unsuitable("`sqlite:` needs a path after it".to_owned()));
-        }
-        if path.starts_with(":memory:") || path.starts_with("file:") {
-            return Err(unsuitable("a ledger in memory would forget what was done".to_owned()));
-        }
         // `sqlite:///abs` is as good as `sqlite:/abs`; `sqlite://rel` would silently be `/rel`.
         if path.starts_with("//") && !path.starts_with("///") {
             return Err(unsuitable("write `sqlite:relative/path` or `sqlite:/absolute/path`".to_owned()));
         }
-        Ok(Place::File(PathBuf::from(path)))
+        let place = Place::File(PathBuf::from(path));
+        place.check_name().map(|()| place)
+    }
+
+    /// Is it a path that SQLite takes for a path?
+    pub(super) fn check_name(&self) -> Result<(), Trouble> {
+        let Place::File(path) = self else { return Ok(()) };
+        let bytes = path.as_os_str().as_encoded_bytes();
+        if bytes.trim_ascii().is_empty() || bytes.contains(&0) {
+            return Err(Trouble::new(TroubleKind::Unsuitable, "there is no path in it"));
+        }
+        if bytes.starts_with(b":memory:") || bytes.starts_with(b"file:") {
+            return Err(Trouble::new(TroubleKind::Unsuitable, "in memory it would forget what was done"));
+        }
+        Ok(())
     }
 
     pub(crate) fn shown(&self) -> String {

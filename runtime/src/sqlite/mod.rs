@@ -68,6 +68,7 @@ struct OnDisk {
 impl Database {
     /// Opens, checks and, if need be, sets up or migrates the database. Safe with any number of processes at once.
     pub(crate) fn open(place: &Place, create: Create, until: Instant) -> Result<Self, Trouble> {
+        place.check_name()?;
         let (connection, on_disk) = match place {
             Place::Memory => (Connection::open_in_memory()?, None),
             Place::File(path) => {

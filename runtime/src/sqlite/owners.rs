@@ -37,7 +37,9 @@ pub(crate) struct SideFile {
 }
 
 /// Every side file that this process has opened, by device and inode (invariant 1).
-static FILES: Mutex<Vec<((u64, u64), Arc<SideFile>)>> = Mutex::new(Vec::new());
+static FILES: Mutex<Vec<(Identity, Arc<SideFile>)>> = Mutex::new(Vec::new());
+
+type Identity = (u64, u64);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is inside is a map that is valid after every single step.

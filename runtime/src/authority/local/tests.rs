@@ -164,3 +164,13 @@ fn it_answers_inside_a_runtime() {
     let answer = runtime.block_on(Authority::register(&room.local, &room.device));
     assert!(matches!(answer, Registration::Accepted));
 }
+
+#[test]
+fn a_path_that_is_none_is_a_fault() {
+    for path in ["", ":memory:", "a\0b"] {
+        let room = Room { local: Local::open(path), ..room() };
+        assert!(matches!(room.ask(), Verdict::Fault(_)), "{path:?}");
+        assert!(room.local.halt(true, "test").is_err());
+    }
+    assert!(Local::from_url("postgres://host/db").is_err());
+}

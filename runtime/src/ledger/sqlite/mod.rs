@@ -72,7 +72,7 @@ impl Store for SqliteStore {
                 Claimed::Run { epoch } => {
                     let settlement = Settlement::Released("the caller had gone before the body began");
                     let request = SettleRequest { digest, epoch, attempt, settlement };
-                    let _ = shared.push(Op::Settle(Settling::new(request, None)));
+                    let _ = shared.push(Op::Settle(Box::new(Settling::new(request, None))));
                 }
                 Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Refuse(_) => {}
             }
@@ -95,7 +95,7 @@ impl Store for SqliteStore {
             return ticket;
         }
         // An operation that is not taken is dropped, and resolves its ticket by that.
-        let _ = self.shared.push(Op::Settle(Settling::new(request, Some(reply))));
+        let _ = self.shared.push(Op::Settle(Box::new(Settling::new(request, Some(reply)))));
         ticket
     }
 
@@ -142,6 +142,7 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
 }
 
 /// A store that forgets everything with the process: for tests.
+#[cfg(any(test, feature = "testing"))]
 pub(super) fn open_in_memory() -> Arc<dyn Store> {
     Arc::new(SqliteStore::new(Place::Memory, Limits::default()))
 }

@@ -15,7 +15,7 @@ const LONGEST_LOOK: Duration = Duration::from_millis(50);
 /// A duplicate that waits, with the refusal that it gets if nothing happens before its deadline.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    pub(super) claiming: Box<Claiming>,
+    pub(super) claiming: Claiming,
     /// Who runs the first one.
     pub(super) owner: OwnerId,
     pub(super) until: Instant,
@@ -62,13 +62,13 @@ impl Parked {
     }
 
     /// The waiters on one claim, because it has changed.
-    pub(super) fn take(&mut self, digest: &Digest) -> Vec<Box<Claiming>> {
+    pub(super) fn take(&mut self, digest: &Digest) -> Vec<Claiming> {
         let waiters = self.waiters.remove(digest).unwrap_or_default();
         waiters.into_iter().map(|waiter| waiter.claiming).collect()
     }
 
     /// The waiters of which `changed` says, by owner, that their claim may have changed.
-    pub(super) fn take_if(&mut self, mut changed: impl FnMut(OwnerId) -> bool) -> Vec<Box<Claiming>> {
+    pub(super) fn take_if(&mut self, mut changed: impl FnMut(OwnerId) -> bool) -> Vec<Claiming> {
         let mut taken = Vec::new();
         self.waiters.retain(|_, waiters| {
             let (gone, stay) = std::mem::take(waiters).into_iter().partition(|waiter| changed(waiter.owner));

@@ -57,7 +57,7 @@ pub(super) struct Draining {
 
 #[derive(Debug)]
 pub(super) enum Op {
-    Settle(Settling),
+    Settle(Box<Settling>),
     Claim(Box<Claiming>),
     Audit(Box<Auditing>),
     Drain(Draining),
@@ -156,10 +156,10 @@ impl Shared {
     }
 
     /// Puts claims back before the others.
-    pub(super) fn put_back(&self, claims: impl DoubleEndedIterator<Item = Box<Claiming>>) {
+    pub(super) fn put_back(&self, claims: impl DoubleEndedIterator<Item = Claiming>) {
         let mut queue = self.lock();
         for claiming in claims.rev() {
-            queue.claims.push_front(Op::Claim(claiming));
+            queue.claims.push_front(Op::Claim(Box::new(claiming)));
         }
     }
 

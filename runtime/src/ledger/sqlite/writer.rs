@@ -94,7 +94,7 @@ impl Writer {
         if self.retry_at.is_some_and(|at| at <= Instant::now()) {
             self.retry_at = None;
             let deferred = std::mem::take(&mut self.deferred);
-            batch.splice(0..0, deferred.into_iter().map(Op::Settle));
+            batch.splice(0..0, deferred.into_iter().map(|settling| Op::Settle(Box::new(settling))));
         }
         let mut ops = Vec::with_capacity(batch.len());
         for op in batch {
@@ -281,12 +281,16 @@ impl Writer {
                 }
                 claiming.reply.send(claimed);
             }
-            (Op::Claim(claiming), Answer::Park(waiting)) => match claiming.request.wait_until {
+            (Op::Claim(claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
                 Some(until) if until > Instant::now() && self.drains.is_empty() => {
-                    let Waiting { owner, refused } = waiting;
-                    self.parked.park(Waiter { claiming, owner, until, refused });
+                    self.parked.park(Waiter { claiming: *claiming, owner, until, refused });
                 }
-                Some(_) | None => claiming.reply.send(Claimed::Refuse(waiting.refused)),
+                // Its wait could outlive the process.
+                Some(_) if !self.drains.is_empty() => {
+                    let refused = messages::draining(&claiming.request.action);
+                    claiming.reply.send(Claimed::Refuse(refused));
+                }
+                Some(_) | None => claiming.reply.send(Claimed::Refuse(refused)),
             },
             (Op::Settle(settling), Answer::Settled(settled)) => {
                 let digest = settling.request.digest;
@@ -319,7 +323,7 @@ impl Writer {
                 Op::Settle(settling) => {
                     let hopeless = trouble.kind() == TroubleKind::Statement;
                     if !hopeless && settling.since.elapsed() < self.patience(trouble.kind()) {
-                        self.deferred.push(settling);
+                        self.deferred.push(*settling);
                         self.retry_soon();
                     } else {
                         settling.answer(Settled::Unsettled(format!("the ledger at {place}: {trouble}")));

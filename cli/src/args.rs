@@ -1,0 +1,148 @@
+//! What can be said on the command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use portcullis::authority::Device;
+use portcullis::ledger::ClaimState;
+
+use crate::output::Failure;
+
+/// Devices, the halt switch and the ledger of portcullis.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, propagate_version = true)]
+pub(crate) struct Args {
+    /// Which ledger: `sqlite:PATH`. Default: the file in the user's state directory.
+    #[arg(long, global = true, env = "PORTCULLIS_LEDGER", value_name = "URL", hide_env_values = true)]
+    pub(crate) ledger: Option<String>,
+
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Who may, by the local authority.
+    Device {
+        #[command(subcommand)]
+        act: DeviceAct,
+    },
+    /// The switch that stops every device at its next boundary.
+    Halt {
+        #[command(subcommand)]
+        act: HaltAct,
+    },
+    /// What was done once, and what is in doubt.
+    Ledger {
+        #[command(subcommand)]
+        act: LedgerAct,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceAct {
+    /// List every device.
+    List,
+    /// Make a device known. Makes the ledger's file if there is none.
+    Register(Named),
+    /// Refuse a device at every boundary from now on.
+    Revoke(Named),
+    /// Take a revocation back.
+    Restore(Named),
+    /// Forget a device: it is unknown until it registers again, as every process does when it starts.
+    Remove(Named),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Named {
+    /// `service:env:role:instance`
+    #[arg(value_parser = Device::parse)]
+    pub(crate) device: Device,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HaltAct {
+    /// Stop everybody.
+    On(Actor),
+    /// Let everybody go on.
+    Off(Actor),
+    /// Is everybody stopped?
+    Status,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Actor {
+    /// In whose name, for the audit.
+    #[arg(long = "as", value_name = "NAME", env = "USER", default_value = "unknown", hide_env_values = true)]
+    pub(crate) actor: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerAct {
+    /// List claims, latest first.
+    List {
+        /// Only claims that stand here.
+        #[arg(long)]
+        state: Option<State>,
+        /// Only this action.
+        #[arg(long)]
+        action: Option<String>,
+        /// Only this namespace.
+        #[arg(long)]
+        namespace: Option<String>,
+        /// At most this many.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Show one claim, with everything that happened to it: by the beginning of its id, or by namespace, action and key.
+    Show {
+        /// ID, or NAMESPACE ACTION KEY
+        #[arg(num_args = 1..=3, required = true, value_names = ["ID | NAMESPACE", "ACTION", "KEY"])]
+        which: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum State {
+    Pending,
+    Committed,
+    Failed,
+    InDoubt,
+    Open,
+    Expired,
+}
+
+impl From<State> for ClaimState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => ClaimState::Pending,
+            State::Committed => ClaimState::Committed,
+            State::Failed => ClaimState::Failed,
+            State::InDoubt => ClaimState::InDoubt,
+            State::Open => ClaimState::Open,
+            State::Expired => ClaimState::Expired,
+        }
+    }
+}
+
+/// The ledger that was named, or the user's own.
+pub(crate) fn ledger_url(named: Option<String>) -> Result<String, Failure> {
+    match named {
+        Some(url) if url.starts_with("sqlite:") => Ok(url),
+        Some(url) => {
+            let scheme = url.split_once(':').map_or("a name without a scheme", |(scheme, _)| scheme);
+            Err(Failure::usage(format!("the ledger is named as `sqlite:PATH`, not by `{scheme}`")))
+        }
+        None => match portcullis::ledger::default_path() {
+            Some(path) => Ok(format!("sqlite:{}", path.display())),
+            None => Err(Failure::usage(
+                "this user has no state directory: name the ledger with `--ledger sqlite:PATH`".to_owned(),
+            )),
+        },
+    }
+}

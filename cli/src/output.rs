@@ -1,0 +1,107 @@
+//! What is printed, and the exit code that goes with it.
+
+use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
+
+use portcullis::Refused;
+use serde::Serialize;
+use serde_json::json;
+
+const NOT_DONE: u8 = 1;
+const USAGE: u8 = 2;
+
+/// A result, for people and for programs.
+#[derive(Debug)]
+pub(crate) struct Printed {
+    text: String,
+    json: serde_json::Value,
+}
+
+impl Printed {
+    pub(crate) fn new(text: String, json: impl Serialize) -> Result<Self, Failure> {
+        match serde_json::to_value(json) {
+            Ok(json) => Ok(Printed { text, json }),
+            Err(error) => Err(Failure { code: "internal", message: error.to_string(), exit: NOT_DONE }),
+        }
+    }
+
+    pub(crate) fn to_stdout(&self, json: bool) -> ExitCode {
+        let mut text = if json { self.json.to_string() } else { self.text.clone() };
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => ExitCode::SUCCESS,
+            // `portcullis … | head` has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(NOT_DONE),
+        }
+    }
+}
+
+/// Why there is no result.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: &'static str,
+    message: String,
+    exit: u8,
+}
+
+impl Failure {
+    pub(crate) fn usage(message: String) -> Self {
+        Failure { code: "usage", message, exit: USAGE }
+    }
+
+    pub(crate) fn not_found(message: String) -> Self {
+        Failure { code: "not_found", message, exit: NOT_DONE }
+    }
+
+    pub(crate) fn to_stderr(&self, json: bool) -> ExitCode {
+        let text = if json {
+            json!({ "error": { "code": self.code, "message": self.message } }).to_string()
+        } else {
+            format!("portcullis: {}", plain(&self.message))
+        };
+        // Nobody is left to be told if that fails too.
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        ExitCode::from(self.exit)
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        let exit = if refused.kind() == portcullis::Kind::InvalidArgument { USAGE } else { NOT_DONE };
+        Failure { code: refused.code(), message: refused.to_string(), exit }
+    }
+}
+
+/// Without control characters: a key may come from anywhere, and must not drive the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, character| {
+        if character.is_control() {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+        plain
+    })
+}
+
+/// Columns as wide as they need be; the last one as it comes.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> String {
+    let rows: Vec<[String; N]> =
+        std::iter::once(head.map(str::to_owned)).chain(rows).map(|row| row.map(|cell| plain(&cell))).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
