@@ -7,10 +7,10 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::classify::{Shape, Work};
-use crate::item::{Function, with_stream};
+use crate::item::{Function, Param, with_stream};
 use crate::model::{Boundary, Budgeted, Model, OnErr, OnRefusal, Once, Per};
 use crate::paths::Runtime;
-use crate::values::string;
+use crate::values::{mentions, string};
 
 /// `quote!` with our own hygiene: the user's body can't see a local of ours, and lints treat the tokens as ours.
 macro_rules! ours {
@@ -250,9 +250,21 @@ impl Expansion<'_> {
             let key = once.key.as_ref().map(|key| key.expand(self.function, self.runtime));
             let payload = self.payload(once);
             set("once", ours!(key, payload));
+            if action.is_none() && !self.is_generic() {
+                set("here", ours!(&|| ()));
+            }
             ours!(let key = #key; #payload)
         });
         ours!(#claim let #mutable call = #call;)
+    }
+
+    /// A generic function has a default action only if an argument tells its types apart, and then it is one place.
+    fn is_generic(&self) -> bool {
+        let opaque = |param: &Param| mentions(param.ty.to_token_stream(), "impl").is_some();
+        let generics = &self.function.sig.generics;
+        generics.type_params().next().is_some()
+            || generics.const_params().next().is_some()
+            || self.function.params.iter().any(opaque)
     }
 
     /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
