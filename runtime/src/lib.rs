@@ -8,6 +8,7 @@ mod gate;
 mod guard;
 mod halt;
 pub mod ledger;
+mod locked;
 mod outcome;
 pub mod permit;
 mod refused;
@@ -24,6 +25,9 @@ pub use config::{Builder, ConfigError};
 pub use gate::{Drain, Drained, Portcullis, drain};
 pub use guard::{Claim, OnErr};
 pub use halt::EXIT_CODE;
+pub use locked::Locked;
+#[cfg(feature = "reqwest")]
+pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
 pub use portcullis_macros::{boundary, budgeted, once};
