@@ -57,6 +57,8 @@ pub(crate) struct Args {
     values: Vec<(Ident, Value)>,
     /// Some argument is unknown: with `has`, how another crate's attribute of the same name is recognised.
     pub(crate) strange: bool,
+    /// Some argument is wrong and was reported, so nothing is said about what is missing.
+    pub(crate) flawed: bool,
 }
 
 enum Value {
@@ -70,12 +72,13 @@ impl Args {
     // Input:  key = "order_id", skip(client), wait = "5s"
     // Output: [("key", Expr), ("skip", List), ("wait", Expr)], and every mistake in the rest.
     pub(crate) fn parse(guard: Guard, span: Span, tokens: TokenStream, errors: &mut Errors) -> Args {
-        let mut args = Args { guard, span, words: Vec::new(), values: Vec::new(), strange: false };
+        let mut args = Args { guard, span, words: Vec::new(), values: Vec::new(), strange: false, flawed: false };
         let parser = |input: ParseStream<'_>| {
             while !input.is_empty() {
                 // One bad argument must not hide the next.
                 if let Err(error) = args.argument(input, errors) {
                     errors.add(error);
+                    args.flawed = true;
                     while !input.is_empty() && !input.peek(Token![,]) {
                         input.parse::<TokenTree>()?;
                     }
@@ -93,7 +96,7 @@ impl Args {
     fn argument(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
         let Ok(name) = input.call(Ident::parse_any) else {
             self.strange = true;
-            let text = format!("expected an argument, `name = value`; {}", self.supported());
+            let text = format!("expected an argument, `name = value`. {}", self.supported());
             return Err(input.error(text));
         };
         let text = name.unraw().to_string();
@@ -114,7 +117,8 @@ impl Args {
                 self.known(&name, &text)?;
                 return Err(syn::Error::new(name.span(), format!("write `{text} = …`, without parentheses")));
             }
-            Value::List(Punctuated::<Ident, Token![,]>::parse_terminated(&content)?.into_iter().collect())
+            let names = Punctuated::<Ident, Token![,]>::parse_terminated_with(&content, Ident::parse_any)?;
+            Value::List(names.into_iter().collect())
         } else {
             let equals: Token![=] = input.parse()?;
             self.known(&name, &text)?;
@@ -124,7 +128,7 @@ impl Args {
             if input.is_empty() || input.peek(Token![,]) {
                 return Err(syn::Error::new(equals.span, format!("`{text}` needs a value: write `{text} = …`")));
             }
-            Value::Expr(input.parse()?)
+            Value::Expr(visible(input.parse()?))
         };
         if !input.is_empty() && !input.peek(Token![,]) {
             return Err(input.error("expected `,` between two arguments"));
@@ -145,22 +149,23 @@ impl Args {
         }
         let attribute = self.guard.name();
         let message = if LATER.contains(&text) {
-            format!("`{text}` is not yet available; {}", self.supported())
+            format!("`{text}` is not yet available. {}", self.supported())
         } else if let Some(owner) = Guard::ALL.iter().find(|guard| guard.knows(text)) {
             format!("`{text}` belongs to `#[{}(…)]`, not to `#[{attribute}(…)]`", owner.name())
         } else {
             self.strange = true;
-            let meant = nearest(text, self.guard.arguments().iter().chain(SHARED).copied())
-                .map(|name| format!(", did you mean `{name}`?"))
-                .unwrap_or_default();
-            format!("`#[{attribute}(…)]` has no argument `{text}`{meant}; {}", self.supported())
+            let meant = match nearest(text, self.guard.arguments().iter().chain(SHARED).copied()) {
+                Some(name) => format!(": did you mean `{name}`?"),
+                None => ".".to_owned(),
+            };
+            format!("`#[{attribute}(…)]` has no argument `{text}`{meant} {}", self.supported())
         };
         Err(syn::Error::new(name.span(), message))
     }
 
     fn supported(&self) -> String {
         let kinds = if self.guard == Guard::Boundary { "one or more boundaries, and " } else { "" };
-        format!("it takes {kinds}{}", listed(self.guard.arguments().iter().chain(SHARED)))
+        format!("It takes {kinds}{}", listed(self.guard.arguments().iter().chain(SHARED)))
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -203,6 +208,14 @@ impl Args {
     }
 }
 
+/// A `$value:expr` of a `macro_rules!` comes in an invisible group.
+fn visible(expr: Expr) -> Expr {
+    match expr {
+        Expr::Group(group) => visible(*group.expr),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use quote::quote;
@@ -232,7 +245,7 @@ mod tests {
         let found =
             mistakes(Guard::Budgeted, quote!(max_step = 5, max_steps = 1, max_steps = 2, key = "a", per =, "x"));
         assert_eq!(found.len(), 5, "{found:#?}");
-        assert!(found[0].starts_with("`#[budgeted(…)]` has no argument `max_step`, did you mean `max_steps`?"));
+        assert!(found[0].starts_with("`#[budgeted(…)]` has no argument `max_step`: did you mean `max_steps`? It"));
         assert_eq!(found[1], "`max_steps` is given twice; keep one of them");
         assert_eq!(found[2], "`key` belongs to `#[once(…)]`, not to `#[budgeted(…)]`");
         assert_eq!(found[3], "`per` needs a value: write `per = …`");

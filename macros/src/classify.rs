@@ -169,7 +169,7 @@ fn nameable(tokens: TokenStream) -> TokenStream {
     while let Some(tree) = trees.next() {
         match tree {
             TokenTree::Ident(word) if word == "impl" => {
-                out.extend(quote!(_));
+                out.extend(quote_spanned!(word.span()=> _));
                 let (mut depth, mut arrow) = (0_usize, false);
                 // Up to the `,` or `>` that ends the type.
                 while let Some(next) = trees.peek() {

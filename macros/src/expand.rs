@@ -4,6 +4,7 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Expr;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 
 use crate::classify::{Shape, Work};
 use crate::item::{Function, with_stream};
@@ -30,7 +31,7 @@ pub(crate) fn expand(function: &Function, work: &Work, model: &Model, taken: &[I
 }
 
 /// A sibling that we took would leave its import unused.
-fn imports(taken: &[Ident]) -> TokenStream {
+pub(crate) fn imports(taken: &[Ident]) -> TokenStream {
     if taken.is_empty() {
         return TokenStream::new();
     }
@@ -160,16 +161,19 @@ impl Expansion<'_> {
         ours!(|refused| #refuse)
     }
 
+    /// Where the policy does not fit the error, the compiler points at what the user wrote.
     fn on_err(&self, once: &Once) -> TokenStream {
-        let policy = |name| self.runtime.private(name);
+        let policy = |name: Ident| {
+            let at = Span::mixed_site().located_at(name.span());
+            located(self.runtime.private(name.into_token_stream()), at, at)
+        };
         match &once.on_err {
-            OnErr::Hold => policy(quote!(Hold)),
-            OnErr::Release => policy(quote!(Release)),
-            OnErr::Record => policy(quote!(Record)),
+            OnErr::Fixed(name) => policy(name.clone()),
             OnErr::Classify(path) => {
-                let (classify, codec) = (policy(quote!(Classify)), policy(quote!(codec)));
+                let at = path.span();
+                let (classify, codec) = (policy(Ident::new("Classify", at)), policy(Ident::new("codec", at)));
                 let output = &self.work.output;
-                ours!(#classify(#path, #codec!(#output)))
+                quote_spanned!(Span::mixed_site().located_at(at)=> #classify(#path, #codec!(#output)))
             }
         }
     }

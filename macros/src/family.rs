@@ -10,7 +10,7 @@ use syn::{Attribute, Ident, Meta};
 use crate::args::{Args, Guard};
 use crate::classify::classify;
 use crate::errors::Errors;
-use crate::expand::expand;
+use crate::expand::{expand, imports};
 use crate::item::Function;
 use crate::model::Model;
 use crate::validate::{already_guarded, validate};
@@ -19,7 +19,7 @@ use crate::validate::{already_guarded, validate};
 // Output: #[inline] fn f(id: u64) -> R { the guarded body }
 pub(crate) fn guard(guard: Guard, args: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let first = Args::parse(guard, Span::call_site(), args, &mut errors);
+    let first = Args::parse(guard, attribute(&item), args, &mut errors);
     let mut function = match Function::parse(item) {
         Ok(function) => function,
         Err(unreadable) => {
@@ -30,7 +30,7 @@ pub(crate) fn guard(guard: Guard, args: TokenStream, item: TokenStream) -> Token
             return quote!(#(#attrs)* #rest #errors);
         }
     };
-    already_guarded(&function, guard, &mut errors);
+    already_guarded(&function, &first, &mut errors);
     let Family { members, taken } = gather(first, &mut function.attrs, &mut errors);
     let model = Model::read(members, &mut errors);
     let work = classify(&function.sig, &mut errors);
@@ -39,8 +39,14 @@ pub(crate) fn guard(guard: Guard, args: TokenStream, item: TokenStream) -> Token
         return expand(&function, &work, &model, &taken);
     }
     // The function first, so that an editor goes on knowing it.
-    let (function, errors) = (function.unguarded(), errors.into_tokens());
+    let (function, errors) = (function.unguarded(&imports(&taken)), errors.into_tokens());
     quote!(#function #errors)
+}
+
+/// The attribute that is being expanded, as the user's own tokens: without a word about a macro.
+fn attribute(item: &TokenStream) -> Span {
+    let here = Span::call_site();
+    item.clone().into_iter().next().map_or(here, |tree| here.resolved_at(tree.span()))
 }
 
 struct Family {

@@ -98,12 +98,12 @@ impl Function {
     }
 
     /// The function without our attributes and without our guard, for an editor beside a compile error.
-    pub(crate) fn unguarded(&self) -> TokenStream {
+    pub(crate) fn unguarded(&self, imports: &TokenStream) -> TokenStream {
         let Function { attrs, head, inner, body, .. } = self;
         let body = match body {
             Some(body) => {
                 let rest = body.stream();
-                with_stream(body, quote!(#inner #rest)).into_token_stream()
+                with_stream(body, quote!(#inner #imports #rest)).into_token_stream()
             }
             None => quote!(;),
         };

@@ -32,7 +32,7 @@ impl Key {
     pub(crate) fn read(expr: Expr, errors: &mut Errors) -> Option<Key> {
         let Some(text) = values::string(&expr) else {
             if let Expr::Lit(_) = &expr {
-                errors.over(&expr, CONSTANT);
+                errors.over(&expr, format!("this is a constant. {CONSTANT}"));
                 return None;
             }
             return Some(Key::Expr(values::expression(expr, errors)));

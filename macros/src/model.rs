@@ -2,6 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
+use syn::spanned::Spanned;
 use syn::{Expr, ExprPath, Ident};
 
 use crate::args::{Args, Guard};
@@ -49,10 +50,9 @@ pub(crate) struct Once {
     pub(crate) claim: Option<Ident>,
 }
 
+/// As the runtime spells it, where the user wrote it.
 pub(crate) enum OnErr {
-    Hold,
-    Release,
-    Record,
+    Fixed(Ident),
     Classify(ExprPath),
 }
 
@@ -145,7 +145,7 @@ impl Model {
 impl Boundary {
     fn read(mut args: Args, errors: &mut Errors) -> Boundary {
         let mut kinds: Vec<Ident> = Vec::new();
-        let silent = args.words.is_empty();
+        let silent = args.words.is_empty() && !args.flawed;
         let names = || KINDS.iter().map(|&(name, _)| name);
         for word in std::mem::take(&mut args.words) {
             let text = word.to_string();
@@ -155,12 +155,12 @@ impl Boundary {
                 }
                 Some(&(_, kind)) => kinds.push(Ident::new(kind, word.span())),
                 None => {
-                    let meant = nearest(&text, names()).map(|name| format!(", did you mean `{name}`?"));
-                    let meant = meant.unwrap_or_default();
-                    errors.at(
-                        word.span(),
-                        format!("there is no boundary `{text}`{meant}; there are {}", listed(names())),
-                    );
+                    let meant = match nearest(&text, names()) {
+                        Some(name) => format!(": did you mean `{name}`?"),
+                        None => ".".to_owned(),
+                    };
+                    errors
+                        .at(word.span(), format!("there is no boundary `{text}`{meant} There are {}", listed(names())));
                 }
             }
         }
@@ -186,28 +186,27 @@ impl Boundary {
 impl Once {
     fn read(mut args: Args, errors: &mut Errors) -> Once {
         let span = args.span;
-        if !args.has("key") {
+        if !args.has("key") && !args.flawed {
             errors.at(
                 span,
                 "`#[once(…)]` needs a key, which says what must not happen twice: `key = \"order_id\"`, the name of a parameter",
             );
         }
-        let words = [("hold", 0), ("release", 1), ("record", 2)];
+        let words = [("hold", "Hold"), ("release", "Release"), ("record", "Record")];
         let on_err = args.take_expr("on_err").and_then(|expr| match expr {
             Expr::Path(path) if path.path.get_ident().is_none_or(|name| words.iter().all(|(word, _)| name != word)) => {
                 Some(OnErr::Classify(path))
             }
-            other => values::choice("on_err", &other, &words, errors).map(|choice| match choice {
-                0 => OnErr::Hold,
-                1 => OnErr::Release,
-                _ => OnErr::Record,
-            }),
+            other => {
+                let name = values::choice("on_err", &other, &words, errors)?;
+                Some(OnErr::Fixed(Ident::new(name, other.span())))
+            }
         });
         Once {
             span,
             key: args.take_expr("key").and_then(|expr| Key::read(expr, errors)),
             skip: args.take_list("skip"),
-            on_err: on_err.unwrap_or(OnErr::Hold),
+            on_err: on_err.unwrap_or_else(|| OnErr::Fixed(Ident::new("Hold", Span::mixed_site()))),
             wait: args.take_expr("wait").and_then(|expr| values::duration("wait", expr, errors)),
             retain: args.take_expr("retain").and_then(|expr| values::some_duration("retain", expr, errors)),
             claim: args.take_expr("claim").and_then(|expr| values::name("claim", &expr, errors)),
@@ -231,7 +230,7 @@ impl Budgeted {
             };
             limits.extend(value.map(|value| (Ident::new(method, name.span()), value)));
         }
-        if !given {
+        if !given && !args.flawed {
             errors.at(
                 args.span,
                 "`#[budgeted(…)]` without a limit stops nothing: give `max_steps`, `max_depth`, `max_duration` or `max_cost`",

@@ -1,11 +1,10 @@
 //! Validation: what can't be guarded is refused, with the reason and the way out. Nothing here makes tokens.
 
-use proc_macro2::Span;
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::{GenericParam, Ident};
 
-use crate::args::Guard;
+use crate::args::Args;
 use crate::classify::Work;
 use crate::errors::Errors;
 use crate::item::Function;
@@ -125,9 +124,9 @@ fn identity(once: &Once, function: &Function, errors: &mut Errors) {
         return;
     }
     for parameter in &sig.generics.params {
-        let ident: &Ident = match parameter {
-            GenericParam::Type(parameter) => &parameter.ident,
-            GenericParam::Const(parameter) => &parameter.ident,
+        let (ident, or): (&Ident, _) = match parameter {
+            GenericParam::Type(parameter) => (&parameter.ident, format!(", or `action = {}::NAME`", parameter.ident)),
+            GenericParam::Const(parameter) => (&parameter.ident, String::new()),
             GenericParam::Lifetime(_) => continue,
         };
         let word = ident.to_string();
@@ -136,7 +135,7 @@ fn identity(once: &Once, function: &Function, errors: &mut Errors) {
                 ident.span(),
                 format!(
                     "no argument tells one `{ident}` from another, so `#[once]` would give the receipt of one to the \
-                     other; {say}, or `action = {ident}::NAME`"
+                     other; {say}{or}"
                 ),
             );
         }
@@ -161,12 +160,12 @@ fn names(function: &Function, model: &Model, errors: &mut Errors) {
 }
 
 /// A layer that another attribute of ours has put there already, whose attribute could not see this one.
-pub(crate) fn already_guarded(function: &Function, guard: Guard, errors: &mut Errors) {
+pub(crate) fn already_guarded(function: &Function, attribute: &Args, errors: &mut Errors) {
     let Some(body) = &function.body else { return };
     if crate::family::is_guarded(body.stream()) {
-        let name = guard.name();
+        let name = attribute.guard.name();
         errors.at(
-            Span::call_site(),
+            attribute.span,
             format!(
                 "this function is already guarded by an attribute that could not see this one, probably because it is \
                  imported under another name: write it as `#[{name}(…)]` or `#[portcullis::{name}(…)]`, so that they \

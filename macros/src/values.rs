@@ -191,7 +191,6 @@ pub(crate) fn mentions(tokens: TokenStream, word: &str) -> Option<Span> {
 pub(crate) fn string(expr: &Expr) -> Option<&syn::LitStr> {
     match expr {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text),
-        Expr::Group(group) => string(&group.expr),
         _ => None,
     }
 }

@@ -197,8 +197,9 @@ impl Builder {
         let authority = match authority {
             None => Err("no authority is configured, and without one nobody can say yes".to_owned()),
             Some(judge) => {
-                let device = device.map_or_else(|| found.device(&judge), Ok)?;
-                Ok((judge.meet(&found, &ledger)?, device))
+                let default_device = judge.default_device();
+                let authority = judge.meet(&found, &ledger)?;
+                Ok((authority, device.map_or_else(|| found.device(default_device), Ok)?))
             }
         };
         let ledger: LedgerPlan = match ledger {
@@ -221,6 +222,19 @@ fn default_ledger() -> Result<String, ConfigError> {
 }
 
 impl Judge {
+    /// The embedded authority knows one machine only: there a stranger can't be confused with anybody.
+    fn default_device(&self) -> DeviceParts {
+        match self {
+            Judge::Local => DeviceParts {
+                service: Some(program_name()),
+                environment: Some("local".into()),
+                role: Some("worker".into()),
+                instance: Some("1".into()),
+            },
+            Judge::Given(_) | Judge::MachineId => DeviceParts::default(),
+        }
+    }
+
     fn meet(self, found: &Found, ledger: &LedgerChoice) -> Result<Arc<dyn Authority>, ConfigError> {
         match self {
             Judge::Given(authority) => Ok(authority),
@@ -483,22 +497,20 @@ impl Found {
         }
     }
 
-    fn device(&self, judge: &Judge) -> Result<Device, ConfigError> {
-        let part = |name: &str, pick: fn(&DeviceParts) -> &Option<String>, default: Option<String>| {
-            self.first(|settings| pick(&settings.device).clone()).or(default).ok_or_else(|| {
+    fn device(&self, default: DeviceParts) -> Result<Device, ConfigError> {
+        let part = |name: &str, pick: fn(&DeviceParts) -> &Option<String>| {
+            self.first(|settings| pick(&settings.device).clone()).or_else(|| pick(&default).clone()).ok_or_else(|| {
                 ConfigError::new(format!(
                     "the device's id is incomplete: set SERVICE_NAME, ENVIRONMENT, SERVICE_ROLE and INSTANCE_ID ({name} is missing); \
                      there are no defaults, because strangers must not become one device"
                 ))
             })
         };
-        // The embedded authority knows one machine only: there a stranger can't be confused with anybody.
-        let local = |default: fn() -> String| matches!(judge, Judge::Local).then(default);
         Device::new(
-            &part("SERVICE_NAME", |device| &device.service, local(program_name))?,
-            &part("ENVIRONMENT", |device| &device.environment, local(|| "local".into()))?,
-            &part("SERVICE_ROLE", |device| &device.role, local(|| "worker".into()))?,
-            &part("INSTANCE_ID", |device| &device.instance, local(|| "1".into()))?,
+            &part("SERVICE_NAME", |device| &device.service)?,
+            &part("ENVIRONMENT", |device| &device.environment)?,
+            &part("SERVICE_ROLE", |device| &device.role)?,
+            &part("INSTANCE_ID", |device| &device.instance)?,
         )
         .map_err(|error| ConfigError::new(error.to_string()))
     }

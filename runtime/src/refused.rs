@@ -4,14 +4,15 @@ use std::error::Error as StdError;
 use std::fmt;
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal,)*) => {
+    ($($variant:ident = $code:literal,)*) => {
         /// Why a body did not run (or, for [`Unsettled`](Kind::Unsettled), why its result is not on record).
         ///
-        /// Each kind has a stable [`code`](Kind::code): log it, alert on it, match on it across versions.
+        /// Each kind has a stable [`code`](Kind::code): log it, alert on it, match on it across versions. Its [`page`](Kind::page) says
+        /// what it means, whether the effect may have happened, and what to do.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Kind {$(
-            $(#[$doc])*
+            #[doc = include_str!(concat!("../refusals/", $code, ".md"))]
             $variant,
         )*}
 
@@ -24,90 +25,56 @@ macro_rules! kinds {
             pub const fn code(self) -> &'static str {
                 match self {$(Kind::$variant => $code,)*}
             }
+
+            /// What it means, whether the effect may have happened, and what to do: a few lines of Markdown.
+            #[must_use]
+            pub const fn page(self) -> &'static str {
+                match self {$(Kind::$variant => include_str!(concat!("../refusals/", $code, ".md")),)*}
+            }
         }
     };
 }
 
 kinds! {
-    /// The authority said no.
     Denied = "denied",
-    /// A person must approve first.
     ApprovalRequired = "approval_required",
-    /// No connection to the authority, or it broke before an answer.
     AuthorityUnreachable = "authority_unreachable",
-    /// No answer before the deadline.
     AuthorityTimeout = "authority_timeout",
-    /// An answer that is not well-formed, contradicts itself, or speaks of another device.
     AuthorityMalformed = "authority_malformed",
-    /// No authority, device or ledger is configured, or the configuration is wrong.
     NotConfigured = "not_configured",
-    /// This process is ending, or draining.
     Halted = "halted",
-    /// The process is a fork of the one that was set up.
     Forked = "forked",
-    /// The same call is running elsewhere, right now.
     InFlight = "in_flight",
-    /// An earlier start's outcome is unknown. The effect may have happened.
     InDoubt = "in_doubt",
-    /// The same key was used with another payload.
     KeyConflict = "key_conflict",
-    /// The key is empty, too long, or not something that can be a key.
     InvalidKey = "invalid_key",
-    /// Two places in the code use one defaulted action name.
     ActionAmbiguous = "action_ambiguous",
-    /// The effect happened; its receipt is no longer kept.
     ReceiptExpired = "receipt_expired",
-    /// The effect happened; its receipt can't be read as this return type.
     ReceiptUnreadable = "receipt_unreadable",
-    /// The effect happened; its receipt was too large to keep.
     ReceiptTooLarge = "receipt_too_large",
-    /// The call is already running further up in this very call chain.
     Reentrant = "reentrant",
-    /// The attempt was outdated by a newer one; its result was kept as evidence.
     Fenced = "fenced",
-    /// The ledger can't be reached, opened, read or written. The body did not run.
     LedgerUnavailable = "ledger_unavailable",
-    /// The ledger is an older copy of itself.
     LedgerRolledBack = "ledger_rolled_back",
-    /// The body ran and its result could not be recorded. [`Refused::value`] carries the result.
     Unsettled = "unsettled",
-    /// The account has no steps left.
     BudgetSteps = "budget_steps",
-    /// Guarded calls are nested too deep.
     BudgetDepth = "budget_depth",
-    /// The account's time is used up.
     BudgetDuration = "budget_duration",
-    /// The account's money is used up, or would be.
     BudgetCost = "budget_cost",
-    /// The tree of tasks is too deep.
     LoopDepth = "loop_depth",
-    /// The task would be its own ancestor.
     LoopCycle = "loop_cycle",
-    /// An agent gives itself the very kind of task that it is working on.
     LoopIdentity = "loop_identity",
-    /// The task is finished and must not be done again.
     LoopReprocess = "loop_reprocess",
-    /// The task names a parent that nobody knows.
     LoopUnknownParent = "loop_unknown_parent",
-    /// The task names a creator that nobody knows.
     LoopUnknownCreator = "loop_unknown_creator",
-    /// The task's identity is empty or malformed.
     LoopInvalid = "loop_invalid",
-    /// The lifecycle has no such transition.
     InvalidTransition = "invalid_transition",
-    /// Nobody knows this task.
     UnknownTask = "unknown_task",
-    /// The task has ended.
     TaskEnded = "task_ended",
-    /// The task is running elsewhere.
     TaskRunning = "task_running",
-    /// The task was started before.
     AlreadyStarted = "already_started",
-    /// An argument is out of its range.
     InvalidArgument = "invalid_argument",
-    /// The task was not admitted.
     NotAdmitted = "not_admitted",
-    /// The agent is idle and must not start work.
     Idle = "idle",
 }
 
@@ -120,7 +87,7 @@ impl fmt::Display for Kind {
 /// The typed reason why a guarded body did not run.
 ///
 /// One pointer wide. [`Display`](fmt::Display) says what was refused, why, and what to do, for its own level only;
-/// [`source`](StdError::source) has the rest. It never holds a secret, a URL with credentials or a payload.
+/// [`source`](StdError::source) has the rest. Neither shows a secret, a URL with credentials or a payload.
 ///
 /// ```
 /// # fn classify(refused: &portcullis::Refused) -> &'static str {

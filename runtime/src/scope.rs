@@ -281,7 +281,7 @@ impl Purse {
         if beyond.micros() == 0 {
             return Ok(());
         }
-        self.accounts.iter().fold(Ok(()), |result, account| result.and(account.spend(action, beyond)))
+        spend(&self.accounts, action, beyond)
     }
 }
 
@@ -326,6 +326,15 @@ fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
         .map_err(|_| thread_is_ending(action))
 }
 
+/// The money is gone: every account hears of it, also after one has objected. The first objection is returned.
+fn spend(accounts: &[Arc<Account>], action: &str, cost: Cost) -> Result<(), Refused> {
+    let mut first_refusal = Ok(());
+    for account in accounts {
+        first_refusal = first_refusal.and(account.spend(action, cost));
+    }
+    first_refusal
+}
+
 /// Books what something really cost, on every account in whose scope it happens.
 ///
 /// Inside a call with `cost = …` it is booked against what that call has set aside; the rest of the reservation is given back
@@ -353,9 +362,7 @@ pub fn charge(cost: Cost) -> Result<(), Refused> {
         .map_err(|_| thread_is_ending(ACTION))?;
     match purse {
         Some(purse) => purse.charge(ACTION, cost),
-        None => {
-            accounts_of_money(ACTION)?.iter().fold(Ok(()), |result, account| result.and(account.spend(ACTION, cost)))
-        }
+        None => spend(&accounts_of_money(ACTION)?, ACTION, cost),
     }
 }
 

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use portcullis::authority::{
-    Answering, Authority, DecisionId, Denial, Device, Grant, Local, Question, Registration, Verdict,
+    Acted, Answering, Authority, DecisionId, Denial, Device, Grant, Local, Question, Registration, Verdict,
 };
 use portcullis::{Portcullis, Refused, boundary, budgeted, once};
 
@@ -218,8 +218,8 @@ fn install(situation: &str, directory: &Path) {
         "forked" | "budget" => builder.embedded(&ledger),
         _ => {
             let local = Local::open(&ledger);
-            local.register_as(&device, "test").expect("it is registered");
-            local.revoke(&device, "test").expect("it is revoked");
+            assert_eq!(local.register_as(&device, "test").expect("it is registered"), Acted::Done);
+            assert_eq!(local.revoke(&device, "test").expect("it is revoked"), Acted::Done);
             builder.embedded(&ledger)
         }
     };

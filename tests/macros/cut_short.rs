@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pollster::block_on;
 use portcullis::{boundary, budgeted, once};
 
-use crate::{Boxed, Done, Log, code, poll_until};
+use crate::{BoxFuture, Done, Log, code, poll_until};
 
 macro_rules! stuck {
     ($name:ident [$($signature:tt)*] $body:expr) => {
@@ -21,7 +21,7 @@ stuck!(asynchronous [async fn asynchronous(log: &Log, id: u64) -> Done] {
     Ok(id)
 });
 
-stuck!(boxed [fn boxed(log: &Log, id: u64) -> Boxed<'_, Done>] {
+stuck!(boxed [fn boxed(log: &Log, id: u64) -> BoxFuture<'_, Done>] {
     Box::pin(async move {
         log.add("body");
         std::future::pending::<()>().await;
@@ -39,7 +39,7 @@ stuck!(opaque [fn opaque(log: &Log, id: u64) -> impl Future<Output = Done> + Sen
 
 #[test]
 fn a_body_whose_future_was_dropped_is_in_doubt() {
-    let shapes: [fn(&Log) -> Boxed<'_, Done>; 3] =
+    let shapes: [fn(&Log) -> BoxFuture<'_, Done>; 3] =
         [|log| Box::pin(asynchronous(log, 1)), |log| boxed(log, 1), |log| Box::pin(opaque(log, 1))];
     for call in shapes {
         let log = Log::default();
@@ -116,12 +116,12 @@ fn an_account_stays_with_its_call_between_polls() {
     let log = Log::default();
     log.gate().scope_sync(|| {
         // Two tasks in turns on one thread, each with its own scope: neither pays for the other.
-        let calls = futures_util::future::join(
-            portcullis::scope("a", nested(3)),
-            portcullis::scope("b", nested(5)),
-        );
+        let calls = futures_util::future::join(portcullis::scope("a", nested(3)), portcullis::scope("b", nested(5)));
         let (a, b) = block_on(calls);
         assert_eq!((a.unwrap(), b.unwrap()), (1, 1));
-        assert_eq!(code(block_on(portcullis::scope("a", nested(0)))), "budget_steps");
+        // In one scope they do.
+        let calls = futures_util::future::join(nested(3), nested(5));
+        let (a, b) = block_on(portcullis::scope("both", calls));
+        assert!(a.is_err() && b.is_err());
     });
 }

@@ -16,7 +16,7 @@ use portcullis::Refused;
 use portcullis::testing::{Answer, Gate};
 
 type Done = Result<u64, Refused>;
-type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What happened, in order.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use pollster::block_on;
 use portcullis::{Kind, boundary, budgeted, once};
 
-use crate::{Boxed, Done, Log};
+use crate::{BoxFuture, Done, Log};
 
 /// One body, in the four ways in which work is started.
 macro_rules! shapes {
@@ -24,7 +24,7 @@ macro_rules! shapes {
         }
 
         $($attribute)*
-        pub fn boxed<'a>($($receiver)* log: &'a Log, id: u64) -> Boxed<'a, Done> {
+        pub fn boxed<'a>($($receiver)* log: &'a Log, id: u64) -> BoxFuture<'a, Done> {
             log.add("prefix");
             Box::pin(async move {
                 log.add("body");

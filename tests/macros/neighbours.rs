@@ -12,7 +12,7 @@ fn charge(_: &Permit<'_, BeforeSideEffect>, log: &Log) {
 }
 
 #[async_trait]
-trait Shop {
+trait Shop: Sync {
     async fn refund(&self, log: &Log, order: u64) -> Done;
 
     #[once(action = "shop.cancel", key = "order", skip(log))]

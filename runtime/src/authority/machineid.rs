@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{StatusCode, Url};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{StatusCode, Uri};
 
 use super::wire::{Base, Reply, Wire};
 use super::{Answering, Authority, Device, Fault, FaultKind, OrgKey, Question, Registration, Verdict, answer};
@@ -16,14 +16,14 @@ use super::{Answering, Authority, Device, Fault, FaultKind, OrgKey, Question, Re
 /// `"allowed": true`, the JSON boolean, once, in an object, in a whole JSON body of at most 64 KiB with nothing after
 /// it, uncompressed, with status 200; `code` absent or `ALLOW`; `deviceId` absent or ours. Anything else is a denial
 /// or a [`Fault`]. Redirects are not followed, proxies in the environment not used, nothing is cached, and nothing
-/// is asked a second time, with one exception: a kept-alive connection turned out to be closed before a response began.
+/// is asked a second time, with one exception: a kept-alive connection turned out to be closed before anything came back.
 ///
 /// # What dropping does
 /// A dropped question's connection is closed. The server may have seen the question; asking changes nothing there.
 pub struct MachineId {
     wire: Wire,
-    register: Url,
-    validate: Url,
+    register: Uri,
+    validate: Uri,
 }
 
 /// Why a [`MachineId`] can't be made. Says nothing of the URL, which may hold a secret by mistake.
@@ -33,8 +33,8 @@ pub enum InvalidMachineId {
     /// The base URL may not be used.
     #[error("the base URL of MachineID can't be used: {0}")]
     BaseUrl(String),
-    /// The HTTP client can't be made, such as when no root certificates are found.
-    #[error("the HTTP client can't be made")]
+    /// TLS can't be set up, such as when the platform's root certificates can't be read.
+    #[error("the connection to MachineID can't be set up")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -56,17 +56,14 @@ impl MachineId {
             HeaderValue::from_str(key.expose()).map_err(|error| InvalidMachineId::Client(Box::new(error)))?;
         value.set_sensitive(true);
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-org-key"), value)]);
-        let wire = Wire::new(headers).map_err(|error| InvalidMachineId::Client(Box::new(error.without_url())))?;
-        Ok(MachineId {
-            wire,
-            register: base.join("/api/v1/devices/register"),
-            validate: base.join("/api/v1/devices/validate"),
-        })
+        let (register, validate) = (base.target("/api/v1/devices/register"), base.target("/api/v1/devices/validate"));
+        let wire = Wire::new(base, headers).map_err(InvalidMachineId::Client)?;
+        Ok(MachineId { wire, register, validate })
     }
 
-    async fn send(&self, url: &Url, device: &Device) -> Result<Reply, Fault> {
+    async fn send(&self, target: &Uri, device: &Device) -> Result<Reply, Fault> {
         // A device id needs no escaping: it is letters, digits and `._-:`.
-        self.wire.post(url, format!(r#"{{"deviceId":"{device}"}}"#)).await
+        self.wire.post(target, format!(r#"{{"deviceId":"{device}"}}"#)).await
     }
 
     async fn ask(&self, device: &Device) -> Verdict {
@@ -118,7 +115,7 @@ impl Authority for MachineId {
 
 impl fmt::Debug for MachineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MachineId").field("host", &self.validate.host_str()).finish_non_exhaustive()
+        f.debug_struct("MachineId").field("host", &self.wire.base().host).finish_non_exhaustive()
     }
 }
 

@@ -3,38 +3,48 @@
 //! # Invariants
 //! 1. Only status 200 with one `application/json` content type, no content encoding and a whole body of at most
 //!    64 KiB is an answer.
-//! 2. Nothing leads elsewhere: no redirect is followed, no proxy is taken from the environment, and plain HTTP goes to
-//!    this machine only.
+//! 2. Nothing leads elsewhere: there is no code that follows a redirect or asks a proxy, and plain HTTP goes to this
+//!    machine only.
 //! 3. A request is sent a second time only if it went out on a connection that had served before, and that broke
-//!    before the head of a response; the second time is on a connection of its own, and is the last.
-//! 4. No message holds a URL, a header's value or a part of a body.
+//!    before the first byte came back; the second time is on a new connection, and is the last.
+//! 4. A connection is kept only after a whole answer. One whose question is dropped is closed with it.
+//! 5. No message holds a URL, a header's value or a part of a body.
 //!
 //! The deadline is the desk's: it drops the future.
+//!
+//! This stands on hyper and not on a client above it, because of 3: a client's pool does not say whether a connection
+//! was used before, nor whether anything came back on it. It is also a third of the time per question.
 
-use std::error::Error as StdError;
-use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use reqwest::header::{self, HeaderMap, HeaderValue};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
-use tower_layer::layer_fn;
-use tower_service::Service;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
 
 use super::{Fault, FaultKind};
+use line::{Body, Broken, Line};
 
-/// The longest body that is read.
-const MAX_BODY: usize = 64 * 1024;
+mod line;
 
-/// How long a connection may lie idle before it is not used again.
+/// How long a connection may lie idle and still be used.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
-/// A base URL that may be used: see [`Base::parse`].
-#[derive(Clone, Debug)]
-pub(super) struct Base(Url);
+/// How many connections are kept.
+const MAX_KEPT: usize = 2;
+
+/// A server that may be asked: see [`Base::parse`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) tls: bool,
+    /// In lower case; an IPv6 address without its brackets.
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Of the path, without a slash at its end.
+    prefix: String,
+}
 
 /// Why a base URL may not be used. Says nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,70 +54,104 @@ pub(super) struct InvalidBase(&'static str);
 impl Base {
     /// HTTPS anywhere, plain HTTP on this machine; no user, password, query or fragment.
     pub(super) fn parse(text: &str) -> Result<Self, InvalidBase> {
-        // The URL parser would drop tabs and line breaks and trim spaces: refused rather than repaired.
         if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
             return Err(InvalidBase("it holds a space or a control character"));
         }
-        let url = Url::parse(text).map_err(|_| InvalidBase("it is not a URL such as https://machineid.io"))?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(InvalidBase("it holds a user name or a password"));
-        }
-        if url.query().is_some() || url.fragment().is_some() {
+        if text.contains(['?', '#']) {
             return Err(InvalidBase("it holds a query or a fragment"));
         }
-        match (url.scheme(), url.host_str()) {
-            ("https", Some(_)) => Ok(Base(url)),
-            ("http", Some(host)) if is_this_machine(host) => Ok(Base(url)),
-            ("http", Some(_)) => Err(InvalidBase(
-                "plain HTTP would send the key in the clear: use https (http is for 127.0.0.0/8, [::1] and localhost)",
-            )),
-            _ => Err(InvalidBase("it is neither https nor http, or names no host")),
+        if text.contains('@') {
+            return Err(InvalidBase("it holds a user name or a password"));
         }
+        let no_url = InvalidBase("it is not a URL such as https://machineid.io");
+        let uri: Uri = text.parse().map_err(|_| no_url)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(no_url) };
+        let host = authority.host().to_ascii_lowercase();
+        let tls = match scheme {
+            "https" => true,
+            "http" if is_this_machine(&host) => false,
+            "http" => {
+                return Err(InvalidBase(
+                    "plain HTTP would send the key in the clear: use https (http is for 127.0.0.0/8, [::1] and localhost)",
+                ));
+            }
+            _ => return Err(InvalidBase("it is neither https nor http")),
+        };
+        let written = authority.as_str()[authority.host().len()..].strip_prefix(':');
+        let port = match (written, tls) {
+            (Some(port), _) => port.parse().map_err(|_| InvalidBase("its port is not a number from 0 to 65535"))?,
+            (None, true) => 443,
+            (None, false) => 80,
+        };
+        let host = match host.strip_prefix('[') {
+            Some(address) => address.trim_end_matches(']').to_owned(),
+            None => host,
+        };
+        if host.is_empty() {
+            return Err(no_url);
+        }
+        Ok(Base { tls, host, port, prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 
-    /// The URL of `path`, which starts with a slash.
-    pub(super) fn join(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
-        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
-        url
+    /// The target of a request for `path`, which starts with a slash.
+    pub(super) fn target(&self, path: &str) -> Uri {
+        // The prefix came out of a URI, and ours are plain: this can't fail, and if it did the server would not know it.
+        format!("{}{path}", self.prefix).parse().unwrap_or_default()
+    }
+
+    /// For the `host` header.
+    fn authority(&self) -> String {
+        let Base { tls, host, port, .. } = self;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let default = if *tls { 443 } else { 80 };
+        if *port == default { host } else { format!("{host}:{port}") }
     }
 }
 
+/// `host` as a URL has it.
 fn is_this_machine(host: &str) -> bool {
-    host == "localhost"
-        || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-        || host.strip_prefix('[').and_then(|host| host.strip_suffix(']')?.parse().ok()) == Some(Ipv6Addr::LOCALHOST)
+    host == "localhost" || host == "[::1]" || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The HTTP client, with its kept-alive connections.
-#[derive(Debug)]
+/// The kept-alive connections to one server, and what goes with every request.
 pub(super) struct Wire {
-    kept: Client,
-    /// Keeps no connection, for invariant 3.
-    fresh: Client,
+    base: Base,
+    tls: Option<tokio_rustls::TlsConnector>,
+    headers: HeaderMap,
+    /// Youngest last.
+    kept: Mutex<Vec<Kept>>,
     retries: AtomicU64,
 }
 
-tokio::task_local! {
-    /// Set while a request is under way: whether a connection was begun for it.
-    static DIALED: Arc<AtomicBool>;
+/// A connection that gave a whole answer.
+struct Kept {
+    line: Line,
+    since: Instant,
 }
 
-/// A response that came whole.
+/// The head of a response, and its body if it is one that is read.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    /// The body, if it is JSON by invariant 1, which is for the caller to insist on.
+    /// By invariant 1, all but the status, which is for the caller to insist on.
     pub(super) json: Result<Vec<u8>, Fault>,
 }
 
 impl Wire {
     /// `headers` go with every request.
-    pub(super) fn new(headers: HeaderMap) -> Result<Self, reqwest::Error> {
-        Ok(Wire {
-            kept: strict(headers.clone()).pool_max_idle_per_host(2).build()?,
-            fresh: strict(headers).pool_max_idle_per_host(0).build()?,
-            retries: AtomicU64::new(0),
-        })
+    pub(super) fn new(base: Base, mut headers: HeaderMap) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        headers.insert(header::HOST, HeaderValue::try_from(base.authority())?);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let agent = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        let tls = base.tls.then(line::tls).transpose()?;
+        Ok(Wire { base, tls, headers, kept: Mutex::default(), retries: AtomicU64::new(0) })
+    }
+
+    /// Who is asked.
+    pub(super) fn base(&self) -> &Base {
+        &self.base
     }
 
     /// How often invariant 3 was made use of.
@@ -117,137 +161,90 @@ impl Wire {
     }
 
     /// Posts a JSON body.
-    pub(super) async fn post(&self, url: &Url, body: String) -> Result<Reply, Fault> {
-        let dialed = Arc::new(AtomicBool::new(false));
-        let request = |client: &Client, body: String| client.post(url.clone()).body(body).send();
-        let first = DIALED.scope(Arc::clone(&dialed), request(&self.kept, body.clone())).await;
-        let response = match first {
-            Ok(response) => response,
-            Err(error) if !dialed.load(Ordering::Relaxed) && broke_before_the_head(&error) => {
-                self.retries.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(target: "portcullis", "a kept-alive connection was closed: asking once more on a new one");
-                request(&self.fresh, body).await.map_err(unanswered)?
+    pub(super) async fn post(&self, target: &Uri, body: String) -> Result<Reply, Fault> {
+        if let Some(line) = self.take_kept() {
+            match self.post_on(line, target, body.clone()).await {
+                Err(Broken::Unsent) => {}
+                Err(Broken::Unheard(_)) => {
+                    self.retries.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(Broken::Heard(fault)) => return Err(fault),
+                Ok(reply) => return Ok(reply),
             }
-            Err(error) => return Err(unanswered(error)),
-        };
-        Ok(Reply { status: response.status(), json: json_body(response).await })
-    }
-}
-
-/// Invariant 2, and what keeps connections quick and short-lived.
-fn strict(mut headers: HeaderMap) -> ClientBuilder {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    Client::builder()
-        .default_headers(headers)
-        .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .retry(reqwest::retry::never())
-        .http1_only()
-        // Whatever a hosts file says: plain HTTP to this name must not leave the machine.
-        .resolve_to_addrs(
-            "localhost",
-            &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].map(|ip| SocketAddr::new(ip, 0)),
-        )
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(10))
-        .pool_idle_timeout(MAX_IDLE)
-        .connector_layer(layer_fn(Dialing))
-}
-
-/// Tells the request that a connection is begun for it.
-#[derive(Clone)]
-struct Dialing<S>(S);
-
-impl<S: Service<R>, R> Service<R> for Dialing<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, destination: R) -> S::Future {
-        // Called while the request is polled, unless nobody waits for the connection any more.
-        let _ = DIALED.try_with(|dialed| dialed.store(true, Ordering::Relaxed));
-        self.0.call(destination)
-    }
-}
-
-/// `true` if the connection was closed or reset while no head of a response had come.
-fn broke_before_the_head(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| {
-        if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-            return hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed();
         }
-        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        matches!(
-            io,
-            Some(
-                ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::BrokenPipe
-                    | ErrorKind::NotConnected
-            )
-        )
-    })
-}
+        let line = Line::dial(&self.base, self.tls.as_ref()).await?;
+        self.post_on(line, target, body).await.map_err(|broken| match broken {
+            Broken::Unsent => Fault::new(FaultKind::Unreachable, "the connection to the authority broke at once"),
+            Broken::Unheard(fault) | Broken::Heard(fault) => fault,
+        })
+    }
 
-fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error as &'a (dyn StdError + 'static)), |error: &&'a (dyn StdError + 'static)| {
-        let error: &'a (dyn StdError + 'static) = *error;
-        error.source()
-    })
-}
+    async fn post_on(&self, mut line: Line, target: &Uri, body: String) -> Result<Reply, Broken> {
+        let mut request = Request::new(Body::from(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = target.clone();
+        request.headers_mut().clone_from(&self.headers);
+        let (head, mut incoming) = line.send(request).await?.into_parts();
+        let json = match head.status {
+            // The only other status whose body is looked at is the one that gives the reason of a refusal.
+            StatusCode::OK | StatusCode::FORBIDDEN => match is_json_at_most(line::MAX_BODY, &head.headers) {
+                Ok(()) => line.read(&mut incoming).await,
+                Err(fault) => Err(fault),
+            },
+            _ => Err(malformed("the body was not read")),
+        };
+        if json.is_ok() {
+            self.keep(line);
+        }
+        Ok(Reply { status: head.status, json })
+    }
 
-/// Invariant 4: the error's own text has the URL.
-fn unanswered(error: reqwest::Error) -> Fault {
-    let refused =
-        |kind| causes(&error).any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == kind));
-    let parse = causes(&error).any(|cause| cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse));
-    if parse {
-        Fault::new(FaultKind::Malformed, "what came back is not HTTP")
-    } else if error.is_dns() {
-        Fault::new(FaultKind::Unreachable, "the authority's name can't be resolved")
-    } else if refused(ErrorKind::ConnectionRefused) {
-        Fault::new(FaultKind::Unreachable, "the connection to the authority was refused")
-    } else if error.is_connect() {
-        Fault::new(FaultKind::Unreachable, "no connection to the authority, or its certificate was not accepted")
-    } else {
-        Fault::new(FaultKind::Unreachable, "the connection to the authority broke before it answered")
+    fn take_kept(&self) -> Option<Line> {
+        let mut kept = self.kept();
+        // Old ones are closed, whether or not one is wanted.
+        let old = kept.iter().take_while(|kept| kept.since.elapsed() > MAX_IDLE).count();
+        kept.drain(..old);
+        kept.pop().map(|kept| kept.line)
+    }
+
+    fn keep(&self, line: Line) {
+        let mut kept = self.kept();
+        if kept.len() == MAX_KEPT {
+            kept.remove(0);
+        }
+        kept.push(Kept { line, since: Instant::now() });
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Invariant 1, all but the status.
-async fn json_body(mut response: Response) -> Result<Vec<u8>, Fault> {
-    let malformed = |detail| Err(Fault::new(FaultKind::Malformed, detail));
-    let headers = response.headers();
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("host", &self.base.host).finish_non_exhaustive()
+    }
+}
+
+fn malformed(detail: &str) -> Fault {
+    Fault::new(FaultKind::Malformed, detail)
+}
+
+/// Invariant 1, as far as the headers say.
+fn is_json_at_most(longest: usize, headers: &HeaderMap) -> Result<(), Fault> {
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return malformed("the answer is compressed, which was not asked for");
+        return Err(malformed("the answer is compressed, which was not asked for"));
     }
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (Some(one), None) if is_json(one) => {}
-        _ => return malformed("the answer's content type is not application/json"),
+        _ => return Err(malformed("the answer's content type is not application/json")),
     }
-    if response.content_length().is_some_and(|length| length > MAX_BODY as u64) {
-        return malformed("the answer is longer than 64 KiB");
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > longest as u64) {
+        return Err(malformed("the answer is longer than 64 KiB"));
     }
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                return malformed("the answer is longer than 64 KiB");
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(_) => return malformed("the connection broke in the middle of the answer"),
-        }
-    }
+    Ok(())
 }
 
 /// `application/json`, with or without parameters such as `charset=utf-8`.
@@ -298,6 +295,13 @@ mod tests {
             "https://machineid.io\n",
             " https://machineid.io",
             "https://machine\tid.io",
+            "https://machineid.io:",
+            "https://machineid.io:port",
+            "https://machineid.io:70000",
+            "https://machineid.io\\@evil.example",
+            "https://:443",
+            "http://[::1",
+            "http://127.1",
             "https://",
         ] {
             let error = Base::parse(base).expect_err(base).to_string();
@@ -308,11 +312,29 @@ mod tests {
     #[test]
     fn paths_are_put_behind_the_base() {
         for (base, url) in [
-            ("https://machineid.io", "https://machineid.io/api/v1/x"),
-            ("https://machineid.io/", "https://machineid.io/api/v1/x"),
-            ("https://machineid.io/a/b//", "https://machineid.io/a/b/api/v1/x"),
+            ("https://machineid.io", "/api/v1/x"),
+            ("https://machineid.io/", "/api/v1/x"),
+            ("https://machineid.io/a/b//", "/a/b/api/v1/x"),
         ] {
-            assert_eq!(Base::parse(base).unwrap().join("/api/v1/x").as_str(), url);
+            assert_eq!(Base::parse(base).unwrap().target("/api/v1/x"), url);
+        }
+    }
+
+    #[test]
+    fn host_and_port_are_what_the_url_says() {
+        for (base, host, port, authority) in [
+            ("https://Machineid.IO", "machineid.io", 443, "machineid.io"),
+            ("https://machineid.io:443/x", "machineid.io", 443, "machineid.io"),
+            ("https://machineid.io:8443", "machineid.io", 8443, "machineid.io:8443"),
+            ("http://127.0.0.1", "127.0.0.1", 80, "127.0.0.1"),
+            ("http://[::1]:8080/", "::1", 8080, "[::1]:8080"),
+        ] {
+            let parsed = Base::parse(base).unwrap();
+            assert_eq!(
+                (parsed.host.as_str(), parsed.port, parsed.authority().as_str()),
+                (host, port, authority),
+                "{base}"
+            );
         }
     }
 

@@ -1,0 +1,311 @@
+//! One connection: made, asked on, and closed by being dropped.
+//!
+//! The question that uses a connection also drives it, so that there is no other task to wake, and none that is left
+//! behind. One that lies idle is not driven: that the server has closed it is seen when it is next taken.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::rt::ReadBufCursor;
+use hyper::{Request, Response};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, ClientConfig};
+
+use super::{Base, Fault, FaultKind, malformed};
+
+/// The longest body that is read.
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// The longest head that is read.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// How long an address is tried before the next one is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// A connection, with what is needed to ask on it.
+pub(super) struct Line {
+    sender: SendRequest<Body>,
+    /// `None` once it has come to its end: what waits for it then learns so.
+    connection: Option<Pin<Box<Connection<Socket, Body>>>>,
+    /// How many bytes came back so far.
+    heard: Arc<AtomicU64>,
+}
+
+/// How an exchange broke.
+pub(super) enum Broken {
+    /// Nothing was sent.
+    Unsent,
+    /// Something may have been sent, and nothing came back.
+    Unheard(Fault),
+    /// Something came back.
+    Heard(Fault),
+}
+
+/// The platform's root certificates, verified by the platform's rules.
+pub(super) fn tls() -> Result<TlsConnector, rustls::Error> {
+    let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+impl Line {
+    /// Makes a connection.
+    pub(super) async fn dial(base: &Base, tls: Option<&TlsConnector>) -> Result<Self, Fault> {
+        let unreachable = |detail: &str| Fault::new(FaultKind::Unreachable, detail);
+        let addresses = resolve(base).await.map_err(|_| unreachable("the authority's name can't be resolved"))?;
+        let stream = connect(addresses).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => unreachable("the connection to the authority was refused"),
+            _ => unreachable("no connection to the authority can be made"),
+        })?;
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                let name = ServerName::try_from(base.host.clone()).map_err(|_| {
+                    Fault::new(FaultKind::NotConfigured, "the authority's host is not a name that TLS knows")
+                })?;
+                let shaken = tls.connect(name, stream).await;
+                Stream::Tls(Box::new(shaken.map_err(|error| tls_fault(&error))?))
+            }
+        };
+        let heard = Arc::new(AtomicU64::new(0));
+        let socket = Socket { stream, scratch: Box::new([0; 8192]), heard: Arc::clone(&heard) };
+        let made = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(socket).await;
+        let (sender, connection) = made.map_err(|_| unreachable("the connection to the authority broke at once"))?;
+        Ok(Line { sender, connection: Some(Box::pin(connection)), heard })
+    }
+
+    /// Sends a request and waits for the head of its response.
+    pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Broken> {
+        let Line { sender, connection, heard } = self;
+        // Sees whether the server has closed it in the meantime, or said something unasked.
+        drive(connection, sender.ready()).await.map_err(|_| Broken::Unsent)?;
+        let before = heard.load(Ordering::Relaxed);
+        let response = drive(connection, sender.try_send_request(request)).await;
+        response.map_err(|mut error| {
+            if error.take_message().is_some() {
+                return Broken::Unsent;
+            }
+            let fault = if error.error().is_parse() {
+                malformed("what came back is not HTTP")
+            } else {
+                Fault::new(FaultKind::Unreachable, "the connection to the authority broke before it answered")
+            };
+            if heard.load(Ordering::Relaxed) == before { Broken::Unheard(fault) } else { Broken::Heard(fault) }
+        })
+    }
+
+    /// Reads a body to its end.
+    pub(super) async fn read(&mut self, incoming: &mut Incoming) -> Result<Vec<u8>, Fault> {
+        let mut body = Vec::new();
+        loop {
+            let frame = poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(&mut *incoming), cx));
+            match drive(&mut self.connection, frame).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if body.len() + data.len() > MAX_BODY => {
+                        return Err(malformed("the answer is longer than 64 KiB"));
+                    }
+                    Ok(data) => body.extend_from_slice(&data),
+                    // Trailers decide nothing.
+                    Err(_) => {}
+                },
+                Some(Err(_)) => return Err(malformed("the connection broke in the middle of the answer")),
+                None => return Ok(body),
+            }
+        }
+    }
+}
+
+/// Waits for `future` while keeping the connection going.
+async fn drive<F: Future>(connection: &mut Option<Pin<Box<Connection<Socket, Body>>>>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // Twice, because polling the future may be what the connection waits for.
+        for _ in 0..2 {
+            if connection.as_mut().is_some_and(|connection| connection.as_mut().poll(cx).is_ready()) {
+                *connection = None;
+            }
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+async fn resolve(base: &Base) -> io::Result<Vec<SocketAddr>> {
+    if base.host == "localhost" {
+        // Whatever a hosts file says: plain HTTP to this name must not leave the machine.
+        let both = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        return Ok(both.map(|ip| SocketAddr::new(ip, base.port)).to_vec());
+    }
+    match base.host.parse() {
+        Ok(ip) => Ok(vec![SocketAddr::new(ip, base.port)]),
+        Err(_) => Ok(tokio::net::lookup_host((base.host.as_str(), base.port)).await?.collect()),
+    }
+}
+
+type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// The first of the addresses that answers. One that is silent does not hold up the next one.
+async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut under_way: Vec<Attempt> = Vec::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let mut next = pin!(sleep_until(Instant::now()));
+    let stream = poll_fn(|cx| {
+        loop {
+            let mut made = None;
+            under_way.retain_mut(|attempt| match attempt.as_mut().poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(stream)) => {
+                    made = Some(stream);
+                    false
+                }
+                Poll::Ready(Err(error)) => {
+                    last = error;
+                    false
+                }
+            });
+            if let Some(stream) = made {
+                return Poll::Ready(Ok(stream));
+            }
+            if !under_way.is_empty() {
+                ready!(next.as_mut().poll(cx));
+            }
+            match waiting.next() {
+                Some(address) => {
+                    under_way.push(Box::pin(TcpStream::connect(address)));
+                    next.as_mut().reset(Instant::now() + STAGGER);
+                }
+                None if under_way.is_empty() => {
+                    return Poll::Ready(Err(std::mem::replace(&mut last, io::ErrorKind::Other.into())));
+                }
+                None => return Poll::Pending,
+            }
+        }
+    })
+    .await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn tls_fault(error: &io::Error) -> Fault {
+    let detail = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => "the authority's certificate is not accepted",
+        Some(_) => "what answers at the authority's address does not speak TLS as it should",
+        None => "the connection to the authority broke in the TLS handshake",
+    };
+    Fault::new(FaultKind::Unreachable, detail)
+}
+
+/// A request's body: one piece.
+pub(super) struct Body(Option<Bytes>);
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Body(Some(Bytes::from(text)))
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A stream as hyper wants it, which counts what comes back.
+struct Socket {
+    stream: Stream,
+    /// hyper's buffers can't be lent without `unsafe`; what comes back is short.
+    scratch: Box<[u8; 8192]>,
+    heard: Arc<AtomicU64>,
+}
+
+impl Socket {
+    fn writer(&mut self) -> Pin<&mut (dyn AsyncWrite + Unpin)> {
+        Pin::new(match &mut self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream,
+        })
+    }
+}
+
+impl hyper::rt::Read for Socket {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut out: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        let Socket { stream, scratch, heard } = &mut *self;
+        let room = out.remaining().min(scratch.len());
+        let mut buffer = ReadBuf::new(&mut scratch[..room]);
+        ready!(match stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, &mut buffer),
+        })?;
+        heard.fetch_add(buffer.filled().len() as u64, Ordering::Relaxed);
+        out.put_slice(buffer.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl hyper::rt::Write for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.writer().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.writer().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer().poll_shutdown(cx)
+    }
+}
