@@ -550,8 +550,8 @@ fn the_line_names_the_device_and_the_decision() {
         " code=denied ",
         " boundary=before_side_effect ",
         " action=effect ",
-        " reason=DEVICE_REVOKED ",
-        " request=7b0e-42",
+        " reason=DEVICE_REVOKED",
+        " request=7b0e-42 ",
     ] {
         assert!(said.contains(part), "{part:?} is not in {said:?}");
     }

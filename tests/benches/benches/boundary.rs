@@ -71,11 +71,19 @@ fn race(base: &str) {
             "reqwest, multi-thread runtime, in a task",
             Box::new(|calls| {
                 let (client, url) = on_workers.clone();
-                multi.block_on(async { multi.spawn(async move { post(&client, &url, calls).await }).await.expect("posts") });
+                multi.block_on(async {
+                    multi.spawn(async move { post(&client, &url, calls).await }).await.expect("posts")
+                });
             }),
         ),
-        ("reqwest, multi-thread runtime, block_on", Box::new(|calls| multi.block_on(post(&on_main.0, &on_main.1, calls)))),
-        ("reqwest, current-thread runtime", Box::new(|calls| current.block_on(post(&on_current.0, &on_current.1, calls)))),
+        (
+            "reqwest, multi-thread runtime, block_on",
+            Box::new(|calls| multi.block_on(post(&on_main.0, &on_main.1, calls))),
+        ),
+        (
+            "reqwest, current-thread runtime",
+            Box::new(|calls| current.block_on(post(&on_current.0, &on_current.1, calls))),
+        ),
         (
             "boundary, sync",
             Box::new(|calls| {
