@@ -7,10 +7,10 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::classify::{Shape, Work};
-use crate::item::{Function, with_stream};
+use crate::item::{Function, Param, with_stream};
 use crate::model::{Boundary, Budgeted, Model, OnErr, OnRefusal, Once, Per};
 use crate::paths::Runtime;
-use crate::values::string;
+use crate::values::{mentions, string};
 
 /// `quote!` with our own hygiene: the user's body can't see a local of ours, and lints treat the tokens as ours.
 macro_rules! ours {
@@ -55,7 +55,7 @@ impl Expansion<'_> {
                 let call = self.call(false);
                 let entered = self.entered().unwrap_or_else(|| ours!(_));
                 let body = self.braced(body);
-                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync");
+                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync", self.at_output());
                 self.returned(call, run)
             }
             Shape::Async => {
@@ -86,14 +86,12 @@ impl Expansion<'_> {
         match self.entered() {
             None => {
                 let call = self.call(false);
-                let run = self.run(ours!(async move #body), "run", "once");
-                self.returned(call, ours!(#run.await))
+                self.returned(call, self.run_later(ours!(async move #body)))
             }
             Some(entered) => {
                 let call = self.call(true);
-                let run = self.run(ours!(body), "run", "once");
                 let bind = ours!(let body = call.bind(async move |#entered| #body););
-                self.returned(ours!(#call #bind), ours!(#run.await))
+                self.returned(ours!(#call #bind), self.run_later(ours!(body)))
             }
         }
     }
@@ -113,7 +111,8 @@ impl Expansion<'_> {
     /// Gives `return` and `?` their type inside of an `async` block, which can't be annotated.
     fn return_edge(&self) -> TokenStream {
         let output = &self.work.output;
-        ours! {
+        let (_, at) = self.at_output();
+        quote_spanned! {at=>
             if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<#output> {
                 return edge;
             }
@@ -122,33 +121,47 @@ impl Expansion<'_> {
 
     // Output: run_sync::<R, _>(call, refuse, body)
     //         once_sync::<R, _>(call, refuse, on_err, body)
-    fn run(&self, body: TokenStream, plain: &str, once: &str) -> TokenStream {
+    fn run(&self, body: TokenStream, plain: &str, once: &str, at: (Span, Span)) -> TokenStream {
         let (name, on_err) = match &self.model.once {
             None => (plain, None),
             Some(settings) => (once, Some(self.on_err(settings))),
         };
         let on_err = on_err.into_iter();
         let refuse = self.refuse();
-        let output = &self.work.output;
-        self.at_output(name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
+        let output = located(self.work.output.clone(), at);
+        self.call_at(at, name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
     }
 
-    /// A call of the runtime that stands where the return type was written: if the type is at fault, the compiler underlines
-    /// all of it.
-    fn at_output(&self, name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+    fn run_later(&self, body: TokenStream) -> TokenStream {
+        let (first, last) = self.at_output();
+        // Without a claim the compiler says it of the `await` as well, which is one token.
+        let at = if self.model.once.is_some() { (first, last) } else { (first, first) };
+        let run = self.run(body, "run", "once", at);
+        quote_spanned!(at.1=> #run.await)
+    }
+
+    /// The first and the last place of the return type, or else the function's name.
+    ///
+    /// The compiler spans an expression from its first token to its last. What is placed here is underlined like the type that
+    /// is at fault, and because it says the same thing at the same place several times, it says it once.
+    fn at_output(&self) -> (Span, Span) {
         let written = match &self.work.written {
             Some(written) => written.to_token_stream(),
             None => self.function.sig.ident.to_token_stream(),
         };
-        let spans = || written.clone().into_iter().map(|tree| tree.span());
-        let at = |span: Option<Span>| Span::mixed_site().located_at(span.unwrap_or(self.end));
-        // The compiler spans a path, and a call, from the first token to the last.
-        let (first, last) = (at(spans().next()), at(spans().last()));
-        let name = Ident::new(name, last);
-        let path = located(self.runtime.private(quote!(#name)), first, last);
+        let mut spans = written.into_iter().map(|tree| tree.span());
+        let first = spans.next().unwrap_or(self.end);
+        let last = spans.last().unwrap_or(first);
+        let ours = |span| Span::mixed_site().located_at(span);
+        (ours(first), ours(last))
+    }
+
+    fn call_at(&self, at: (Span, Span), name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+        let name = Ident::new(name, at.1);
+        let path = located(self.runtime.private(quote!(#name)), at);
         let mut arguments = Group::new(Delimiter::Parenthesis, arguments);
-        arguments.set_span(last);
-        quote_spanned!(last=> #path #generics #arguments)
+        arguments.set_span(at.1);
+        quote_spanned!(at.1=> #path #generics #arguments)
     }
 
     fn refuse(&self) -> TokenStream {
@@ -157,7 +170,7 @@ impl Expansion<'_> {
         }
         let name = if self.model.returns_refusals() { "refuse_by_return" } else { "refuse_by_ending" };
         // A closure: as a value, the function would bring its bounds into every type around it, and its errors with them.
-        let refuse = self.at_output(name, TokenStream::new(), ours!(refused));
+        let refuse = self.call_at(self.at_output(), name, TokenStream::new(), ours!(refused));
         ours!(|refused| #refuse)
     }
 
@@ -165,7 +178,7 @@ impl Expansion<'_> {
     fn on_err(&self, once: &Once) -> TokenStream {
         let policy = |name: Ident| {
             let at = Span::mixed_site().located_at(name.span());
-            located(self.runtime.private(name.into_token_stream()), at, at)
+            located(self.runtime.private(name.into_token_stream()), (at, at))
         };
         match &once.on_err {
             OnErr::Fixed(name) => policy(name.clone()),
@@ -237,9 +250,21 @@ impl Expansion<'_> {
             let key = once.key.as_ref().map(|key| key.expand(self.function, self.runtime));
             let payload = self.payload(once);
             set("once", ours!(key, payload));
+            if action.is_none() && !self.is_generic() {
+                set("here", ours!(&|| ()));
+            }
             ours!(let key = #key; #payload)
         });
         ours!(#claim let #mutable call = #call;)
+    }
+
+    /// A generic function has a default action only if an argument tells its types apart, and then it is one place.
+    fn is_generic(&self) -> bool {
+        let opaque = |param: &Param| mentions(param.ty.to_token_stream(), "impl").is_some();
+        let generics = &self.function.sig.generics;
+        generics.type_params().next().is_some()
+            || generics.const_params().next().is_some()
+            || self.function.params.iter().any(opaque)
     }
 
     /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
@@ -308,8 +333,8 @@ fn argument(name: &Ident) -> TokenStream {
     quote_spanned!(Span::mixed_site().located_at(name.span())=> .arg(#text, #value))
 }
 
-/// A path of ours that reaches from one place to another.
-fn located(path: TokenStream, first: Span, last: Span) -> TokenStream {
+/// Tokens that reach from one place to another.
+fn located(path: TokenStream, (first, last): (Span, Span)) -> TokenStream {
     let tokens = path.into_iter().enumerate().map(|(index, mut tree)| {
         // `$crate` means what it means where it was written.
         if tree.to_string() != "$crate" {

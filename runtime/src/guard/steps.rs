@@ -278,7 +278,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
         let ticket = store.claim(ClaimRequest {
             namespace: namespace.into(),
             action: action.to_string(),
-            place: facts.place.map(|place| place().to_owned()),
+            place: once.place.or(facts.place).map(|place| place().to_owned()),
             key,
             digest,
             fingerprint,
