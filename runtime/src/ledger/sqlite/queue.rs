@@ -31,14 +31,10 @@ impl Settling {
         Settling { request, reply, since: Instant::now() }
     }
 
-    pub(super) fn answer(self, settled: Settled) {
-        if let Some(reply) = self.reply {
+    /// Tells whoever waits, once.
+    pub(super) fn answer(&mut self, settled: Settled) {
+        if let Some(reply) = self.reply.take() {
             reply.send(settled);
-        } else if let Settled::Unsettled(why) = settled {
-            tracing::error!(
-                why,
-                "a claim that was given up could not be settled: it stays pending until this process ends"
-            );
         }
     }
 }
@@ -166,6 +162,10 @@ impl Shared {
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_one();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     pub(super) fn is_idle(&self) -> bool {

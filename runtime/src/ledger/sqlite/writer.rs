@@ -14,8 +14,14 @@ use super::queue::{Claiming, Draining, Op, Settling, Shared};
 use super::{apply, messages};
 use crate::sqlite::{Create, Database, Failure, Flush, Place, Trouble, TroubleKind};
 
-/// A settlement that failed is tried again this soon.
+/// A settlement that failed is tried again this soon while somebody waits for it, …
 const RETRY: Duration = Duration::from_millis(50);
+
+/// … and this soon, for as long as the process lives, once its caller was told that it is unsettled …
+const RETRY_LATER: Duration = Duration::from_millis(500);
+
+/// … if there are not more of them than this.
+const UNSETTLED: usize = 10_000;
 
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut writer = Writer {
@@ -112,6 +118,17 @@ impl Writer {
                 Err(trouble) => self.refuse(ops, &trouble),
             }
         }
+        if !self.unsure.is_empty() {
+            self.retry_after(RETRY);
+        }
+        if self.shared.is_closed() {
+            // Nobody uses this store any more, and its file may be gone: who waits is still served, and nobody else.
+            self.deferred.retain(|settling| settling.reply.is_some());
+            self.unsure.clear();
+            if self.deferred.is_empty() {
+                self.retry_at = None;
+            }
+        }
         self.look_at_parked();
         self.look_at_drains();
     }
@@ -188,13 +205,11 @@ impl Writer {
         self.suspect = true;
         self.actions.clear();
         self.unsure.append(&mut self.at_risk);
-        if !self.unsure.is_empty() {
-            self.retry_soon();
-        }
     }
 
-    fn retry_soon(&mut self) {
-        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+    fn retry_after(&mut self, pause: Duration) {
+        let at = Instant::now() + pause;
+        self.retry_at = Some(self.retry_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// One transaction for all; then the replies.
@@ -292,7 +307,7 @@ impl Writer {
                 }
                 Some(_) | None => claiming.reply.send(Claimed::Refuse(refused)),
             },
-            (Op::Settle(settling), Answer::Settled(settled)) => {
+            (Op::Settle(mut settling), Answer::Settled(settled)) => {
                 let digest = settling.request.digest;
                 match &settled {
                     Settled::Recorded | Settled::Fenced => {
@@ -320,13 +335,15 @@ impl Writer {
                     let what = format!("the ledger at {place} can't take the claim");
                     claiming.reply.send(Claimed::Refuse(trouble.refuse(&claiming.request.action, &what)));
                 }
-                Op::Settle(settling) => {
+                Op::Settle(mut settling) => {
                     let hopeless = trouble.kind() == TroubleKind::Statement;
-                    if !hopeless && settling.since.elapsed() < self.patience(trouble.kind()) {
-                        self.deferred.push(*settling);
-                        self.retry_soon();
-                    } else {
+                    if hopeless || settling.since.elapsed() >= self.patience(trouble.kind()) {
                         settling.answer(Settled::Unsettled(format!("the ledger at {place}: {trouble}")));
+                    }
+                    // What was told to be unsettled is still better on record late than never.
+                    if !hopeless && (settling.reply.is_some() || self.deferred.len() < UNSETTLED) {
+                        self.retry_after(if settling.reply.is_some() { RETRY } else { RETRY_LATER });
+                        self.deferred.push(*settling);
                     }
                 }
                 // Their tickets resolve to "unknown".

@@ -70,6 +70,10 @@ fn a_settlement_that_can_not_be_recorded_says_so() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let settled = room.settle(&request, epoch, committed("1"));
     assert!(matches!(settled, Settled::Unsettled(why) if why.contains("another process holds its lock")));
+    // Better late than never: it is tried again for as long as the process lives.
+    other.execute_batch("ROLLBACK").unwrap();
+    let waiting = ClaimRequest { wait_until: Some(Instant::now() + Duration::from_secs(20)), ..super::request("o-1") };
+    assert_eq!(replayed(room.store.claim(waiting).wait().unwrap()), "1");
 }
 
 #[test]

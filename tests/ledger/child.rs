@@ -1,0 +1,212 @@
+//! A process that uses a ledger, and may be killed while it does: `ledger-child LEDGER EFFECTS SITUATION [ARGUMENT …]`.
+//!
+//! It says on standard output what it has come to, one line each, and waits on standard input where the test is to decide.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use portcullis::{Portcullis, Refused, once};
+
+static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
+
+/// The outside world: one line per effect.
+fn effect(key: &str) {
+    let path = EFFECTS.get().expect("the file of effects is set first");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| file.write_all(format!("{key}\n").as_bytes())).expect("the effect is written");
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("the test listens");
+}
+
+fn listen() -> String {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).expect("the test speaks");
+    line.trim().to_owned()
+}
+
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+fn run(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    Ok(format!("receipt of {key}"))
+}
+
+/// The same claim, waiting for whoever runs it.
+#[once(action = "effect", key = "key", skip(gate), with = gate, wait = "30s")]
+fn run_or_wait(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    Ok(format!("receipt of {key}"))
+}
+
+/// Takes as long as the test says.
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+fn run_slowly(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    say("started");
+    listen();
+    Ok(format!("receipt of {key}"))
+}
+
+/// Leaves a fork behind that keeps every descriptor open.
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+fn run_and_fork(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    // SAFETY: the child only sleeps.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        loop {
+            // SAFETY: `pause` has no preconditions.
+            unsafe { libc::pause() };
+        }
+    }
+    say(&format!("started {child}"));
+    listen();
+    Ok(format!("receipt of {key}"))
+}
+
+fn told(result: Result<String, Refused>) -> String {
+    match result {
+        Ok(receipt) => receipt,
+        Err(refused) => format!("{} {}", refused.code(), refused.reason()),
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (ledger, effects, situation, rest) = match arguments.as_slice() {
+        [ledger, effects, situation, rest @ ..] => (ledger, effects, situation, rest),
+        _ => panic!("ledger-child LEDGER EFFECTS SITUATION [ARGUMENT …]"),
+    };
+    EFFECTS.get_or_init(|| Path::new(effects).to_owned());
+    let gate = Portcullis::builder()
+        .ledger(format!("sqlite:{ledger}"))
+        .namespace("tests")
+        .build()
+        .expect("the gate is configured");
+    match (situation.as_str(), rest) {
+        ("run", [key]) => {
+            say("ready");
+            listen();
+            say(&told(run(&gate, key)));
+        }
+        ("wait", [key]) => {
+            say("ready");
+            listen();
+            say(&told(run_or_wait(&gate, key)));
+        }
+        ("slowly", [key]) => say(&told(run_slowly(&gate, key))),
+        ("fork-behind", [key]) => say(&told(run_and_fork(&gate, key))),
+        ("fork-and-use", [key]) => fork_and_use(&gate, key),
+        ("many", [threads, keys]) => {
+            let keys: usize = keys.parse().expect("a number of keys");
+            say("ready");
+            listen();
+            say(&many(&gate, threads.parse().expect("a number of threads"), keys));
+        }
+        ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("full-disk", []) => full_disk(&gate),
+        _ => panic!("no such situation: {situation}"),
+    }
+}
+
+/// Every thread runs every key, each beginning elsewhere; says how often which code was answered.
+fn many(gate: &Portcullis, threads: usize, keys: usize) -> String {
+    let codes = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    let mut codes: HashMap<&str, usize> = HashMap::new();
+                    for i in 0..keys {
+                        let key = format!("k-{}", (i + thread * 7) % keys);
+                        let code = match run_or_wait(gate, &key) {
+                            Ok(receipt) if receipt == format!("receipt of {key}") => "ok",
+                            Ok(_) => "wrong receipt",
+                            Err(refused) => refused.code(),
+                        };
+                        *codes.entry(code).or_default() += 1;
+                    }
+                    codes
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect::<Vec<_>>()
+    });
+    let mut sum: HashMap<&str, usize> = HashMap::new();
+    for (code, count) in codes.into_iter().flatten() {
+        *sum.entry(code).or_default() += count;
+    }
+    format!("{sum:?}")
+}
+
+/// Runs one key after the other until it is killed.
+fn for_ever(gate: &Portcullis, keys: usize) {
+    say("ready");
+    let start = std::process::id() as usize;
+    for i in 0.. {
+        let key = format!("k-{}", (start + i * 31) % keys);
+        match run(gate, &key) {
+            Ok(receipt) => assert_eq!(receipt, format!("receipt of {key}")),
+            Err(refused) => {
+                let code = refused.code();
+                assert!(matches!(code, "in_flight" | "in_doubt"), "{refused}");
+            }
+        }
+    }
+}
+
+fn fork_and_use(gate: &Portcullis, key: &str) {
+    say(&told(run(gate, "before")));
+    // SAFETY: what the child does is what is being tested; it ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let code = match run(gate, key) {
+            Err(refused) if refused.code() == "forked" => 42,
+            Ok(_) | Err(_) => 1,
+        };
+        // SAFETY: nothing of the parent's is to be run at exit.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, and the child is ours.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    say(&format!("the fork ended with {}", libc::WEXITSTATUS(status)));
+    say(&told(run(gate, key)));
+}
+
+/// No file may grow any more: first beyond what there is, then, in the middle of a body, not at all.
+fn full_disk(gate: &Portcullis) {
+    // SAFETY: ignoring a signal has no preconditions; without it the first write too many would end the process.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    let limit = |bytes: libc::rlim_t| {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: the structure is a valid one.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    };
+    say(&told(run(gate, "before")));
+    limit(4096);
+    say(&told(run(gate, "while full")));
+    limit(libc::RLIM_INFINITY);
+    say(&told(run(gate, "while full")));
+    say(&told(run_with_full_disk(gate, "settle", &limit)));
+    limit(libc::RLIM_INFINITY);
+    // What could not be recorded is recorded as soon as that is possible.
+    for _ in 0..100 {
+        match run(gate, "settle") {
+            Err(refused) if refused.code() == "in_flight" => std::thread::sleep(Duration::from_millis(100)),
+            other => return say(&told(other)),
+        }
+    }
+    say("never recorded");
+}
+
+#[once(action = "effect", key = "key", skip(gate, limit), with = gate)]
+fn run_with_full_disk(gate: &Portcullis, key: &str, limit: &dyn Fn(libc::rlim_t)) -> Result<String, Refused> {
+    effect(key);
+    limit(4096);
+    Ok(format!("receipt of {key}"))
+}

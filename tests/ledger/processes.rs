@@ -1,0 +1,205 @@
+//! Many processes on one file, some of which die.
+
+use std::time::{Duration, Instant};
+
+use portcullis::ledger::{ClaimState, Filter};
+use portcullis::{Refused, once};
+
+use super::*;
+
+/// The children's function, here.
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+fn run(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    panic!("{key} must not run here")
+}
+
+#[test]
+fn of_two_processes_with_one_key_one_runs() {
+    let room = Room::new();
+    for round in 0..10 {
+        let key = format!("k-{round}");
+        let mut children = [room.start(&["run", &key]), room.start(&["run", &key])];
+        children.iter_mut().for_each(|child| child.expect("ready"));
+        children.iter_mut().for_each(Process::go);
+        let told = children.each_mut().map(Process::hear);
+        assert_eq!(room.effects()[&key], 1, "{told:?}");
+        let receipts = told.iter().filter(|told| **told == format!("receipt of {key}")).count();
+        let refused = told.iter().filter(|told| told.starts_with("in_flight ")).count();
+        assert!(receipts >= 1 && receipts + refused == 2, "{told:?}");
+    }
+}
+
+#[test]
+fn four_processes_of_four_threads_on_100_shared_keys_have_100_effects() {
+    let room = Room::new();
+    let mut children: Vec<_> = (0..4).map(|_| room.start(&["many", "4", "100"])).collect();
+    children.iter_mut().for_each(|child| child.expect("ready"));
+    children.iter_mut().for_each(Process::go);
+    for child in &mut children {
+        child.expect("{\"ok\": 400}");
+    }
+    let effects = room.effects();
+    assert_eq!(effects.len(), 100);
+    assert!(effects.values().all(|count| *count == 1), "{effects:?}");
+}
+
+#[test]
+fn thirty_two_processes_open_a_fresh_file_at_once() {
+    let room = Room::new();
+    let mut children: Vec<_> = (0..32).map(|i| room.start(&["run", &format!("k-{i}")])).collect();
+    children.iter_mut().for_each(|child| child.expect("ready"));
+    children.iter_mut().for_each(Process::go);
+    for (i, child) in children.iter_mut().enumerate() {
+        child.expect(&format!("receipt of k-{i}"));
+    }
+    assert_eq!(room.ledger().list(&Filter::new().state(ClaimState::Committed)).unwrap().len(), 32);
+}
+
+#[test]
+fn a_killed_process_is_seen_in_doubt_at_once() {
+    let room = Room::new();
+    let gate = room.gate();
+    let mut child = room.start(&["slowly", "k"]);
+    child.expect("started");
+    let refused = run(&gate, "k").unwrap_err();
+    assert_eq!(refused.code(), "in_flight");
+    assert!(refused.reason().contains(&format!("process {} on ", child.child.id())), "{refused}");
+    assert_eq!(room.record("k").state, ClaimState::Pending);
+
+    child.kill();
+    let dead = Instant::now();
+    let refused = run(&gate, "k").unwrap_err();
+    assert_eq!(refused.code(), "in_doubt");
+    assert!(dead.elapsed() < Duration::from_secs(1), "{:?}", dead.elapsed());
+    assert!(refused.reason().contains("now ended"), "{refused}");
+
+    // And stays so, whoever asks.
+    for _ in 0..3 {
+        let mut other = room.start(&["run", "k"]);
+        other.expect("ready");
+        other.go();
+        assert!(other.hear().starts_with("in_doubt "));
+    }
+    assert_eq!(room.effects()["k"], 1);
+    let record = room.record("k");
+    assert_eq!(record.state, ClaimState::InDoubt);
+    assert_eq!(room.ledger().events(&record).unwrap()[0].kind, "owner_dead");
+}
+
+#[test]
+fn a_dead_process_is_shown_as_in_doubt_before_anybody_asks_again() {
+    let room = Room::new();
+    let mut child = room.start(&["slowly", "k"]);
+    child.expect("started");
+    child.kill();
+    let found = room.ledger().list(&Filter::new().state(ClaimState::InDoubt)).unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(!found[0].owner.as_ref().unwrap().alive);
+}
+
+#[test]
+fn a_waiter_in_another_process_gets_the_receipt() {
+    let room = Room::new();
+    let mut first = room.start(&["slowly", "k"]);
+    first.expect("started");
+    let mut waiter = room.start(&["wait", "k"]);
+    waiter.expect("ready");
+    waiter.go();
+    first.go();
+    first.expect("receipt of k");
+    waiter.expect("receipt of k");
+    assert_eq!(room.effects()["k"], 1);
+}
+
+#[test]
+fn a_waiter_in_another_process_hears_of_the_death() {
+    let room = Room::new();
+    let mut first = room.start(&["slowly", "k"]);
+    first.expect("started");
+    let mut waiter = room.start(&["wait", "k"]);
+    waiter.expect("ready");
+    waiter.go();
+    // Whether it waits already or not: it must not run.
+    first.kill();
+    assert!(waiter.hear().starts_with("in_doubt "));
+    assert_eq!(room.effects()["k"], 1);
+}
+
+#[test]
+fn a_fork_that_outlives_its_parent_does_not_keep_the_claim_alive() {
+    let room = Room::new();
+    let gate = room.gate();
+    let mut child = room.start(&["fork-behind", "k"]);
+    let started = child.hear();
+    let grandchild: i32 = started.strip_prefix("started ").unwrap().parse().unwrap();
+    child.kill();
+    assert_eq!(run(&gate, "k").unwrap_err().code(), "in_doubt");
+    // SAFETY: it is our own child's fork, which sleeps until it is killed.
+    unsafe { libc::kill(grandchild, libc::SIGKILL) };
+}
+
+#[test]
+fn a_fork_is_refused_and_its_parent_goes_on() {
+    let room = Room::new();
+    let mut child = room.start(&["fork-and-use", "k"]);
+    child.expect("receipt of before");
+    child.expect("the fork ended with 42");
+    child.expect("receipt of k");
+    assert_eq!(room.effects(), HashMap::from([("before".to_owned(), 1), ("k".to_owned(), 1)]));
+}
+
+#[test]
+fn a_full_disk_refuses_claims_and_gives_unsettled_results_back() {
+    let room = Room::new();
+    let mut child = room.start(&["full-disk"]);
+    child.expect("receipt of before");
+    let refused = child.hear();
+    assert!(refused.starts_with("ledger_unavailable "), "{refused}");
+    // The body did not run; and the ledger serves again as soon as there is room.
+    child.expect("receipt of while full");
+    let unsettled = child.hear();
+    assert!(unsettled.starts_with("unsettled "), "{unsettled}");
+    child.expect("receipt of settle");
+    let effects = room.effects();
+    assert!(effects.len() == 3 && effects.values().all(|count| *count == 1), "{effects:?}");
+}
+
+#[test]
+fn processes_killed_at_random_never_run_a_key_twice() {
+    let room = Room::new();
+    let start = || {
+        let mut child = room.start(&["for-ever", "2000"]);
+        child.expect("ready");
+        child
+    };
+    let mut children: Vec<Process> = (0..3).map(|_| start()).collect();
+    let until = Instant::now() + Duration::from_secs(4);
+    for round in 0.. {
+        if Instant::now() >= until {
+            break;
+        }
+        // The time is what decides where in its work it is hit.
+        std::thread::sleep(Duration::from_millis(10 + round * 13 % 40));
+        let victim = usize::try_from(round).unwrap() % children.len();
+        children[victim].kill();
+        children[victim] = start();
+    }
+    children.iter_mut().for_each(Process::kill);
+
+    let effects = room.effects();
+    assert!(!effects.is_empty());
+    for (key, count) in &effects {
+        assert_eq!(*count, 1, "{key}");
+        let state = room.record(key).state;
+        assert!(matches!(state, ClaimState::Committed | ClaimState::InDoubt), "{key}: {state}");
+    }
+    for record in room.ledger().list(&Filter::new()).unwrap() {
+        // Without an effect it was hit between claim and body, and nobody can know.
+        let expected = if effects.contains_key(&record.key) { record.state } else { ClaimState::InDoubt };
+        assert_eq!(record.state, expected, "{}", record.key);
+    }
+    assert_eq!(room.ledger().verify_events().unwrap(), None);
+    let raw = rusqlite::Connection::open(room.ledger_path()).unwrap();
+    let integrity: String = raw.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(integrity, "ok");
+}
