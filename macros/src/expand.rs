@@ -27,7 +27,7 @@ pub(crate) fn imports(taken: &[Ident]) -> TokenStream {
     if taken.is_empty() {
         return TokenStream::new();
     }
-    ours!(#[allow(unused_imports)] use {#(#taken as _),*};)
+    ours!(use {#(#taken as _),*};)
 }
 
 pub(crate) struct Expansion<'a> {
