@@ -139,10 +139,12 @@ fn member(text: &str, span: Span) -> Option<Member> {
 
 /// A name as users think of it: `type` is `r#type`.
 fn ident(text: &str, span: Span) -> Option<Ident> {
-    let mut ident = Ident::parse_any.parse_str(text).ok()?;
-    if text == "_" || text == "Self" || text == "super" || text == "crate" {
+    let bare = text.strip_prefix("r#").unwrap_or(text);
+    // Asked before the lexer, which would speak for itself about other text.
+    if bare.chars().any(|c| c != '_' && !c.is_alphanumeric()) || ["_", "Self", "super", "crate"].contains(&bare) {
         return None;
     }
+    let mut ident = Ident::parse_any.parse_str(text).ok()?;
     if text != "self" && syn::parse_str::<Ident>(text).is_err() {
         ident = Ident::new_raw(text, span);
     }
@@ -258,6 +260,18 @@ mod tests {
             (parse_quote!("{order"), "without its `}`"),
             (parse_quote!("order}"), "without its `{`"),
             (parse_quote!("{}"), "no parameter"),
+            (parse_quote!("."), "names no parameter"),
+            (parse_quote!("order.99999999999"), "names no parameter"),
+            (parse_quote!("order.-1"), "names no parameter"),
+            (parse_quote!("'order"), "names no parameter"),
+            (parse_quote!("ord\"er"), "names no parameter"),
+            (parse_quote!("r#self"), "names no parameter"),
+            (parse_quote!("crate"), "names no parameter"),
+            (parse_quote!("_"), "names no parameter"),
+            (parse_quote!("{self.²}"), "no parameter"),
+            (parse_quote!("fn"), "is called `fn`"),
+            (parse_quote!("{{order}"), "without its `{`"),
+            (parse_quote!("{order{type}}"), "no parameter"),
             (parse_quote!("{order:?}"), "no parameter"),
             (parse_quote!("{nobody}"), "is called `nobody`"),
             (parse_quote!(find(order)?), "`?` can't stand in an argument"),

@@ -71,6 +71,9 @@ use crate::args::Guard;
 /// of what `#[async_trait]` leaves behind) the awaited work is guarded. Making the future and dropping it does nothing, also
 /// not the part of the body that makes it, so the parameters live as long as the future.
 ///
+/// A future inside of another type, such as `Result<BoxFuture<…>, E>`, is a compile error, because only the making of it would
+/// be guarded. Behind an alias in there (`Result<Work, E>`) the macro can't see it: don't.
+///
 /// The return type must say whether the call succeeded (`portcullis::Outcome`): `Result`, `Option`, `()`, `!`, scalars,
 /// `String`, `ExitCode`, and what you implement it for. What can't be guarded is a compile error that says what to write
 /// instead: `const fn`, `extern` functions, `#[track_caller]`, futures that the macro can't see into.
