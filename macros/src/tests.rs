@@ -401,8 +401,15 @@ fn a_method_names_its_action() {
 }
 
 #[test]
-fn receipts_need_a_type() {
+fn claims_need_to_know_what_they_keep() {
     let key = || quote!(key = "id");
+    let hidden = quote!(
+        fn f(id: u64, (a, pattern!(b)): P) -> R {
+            g()
+        }
+    );
+    refuses(once(key(), hidden.clone()), &["can't see the names in this pattern"]);
+    refuses(boundary(quote!(before_cost), hidden), &[]);
     refuses(
         once(
             key(),
