@@ -7,6 +7,10 @@ mod config;
 mod gate;
 mod guard;
 mod halt;
+#[cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
+)]
 pub mod ledger;
 mod locked;
 mod outcome;
@@ -17,6 +21,10 @@ mod scope;
 mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
+)]
 mod ticket;
 
 pub use boundary::{Boundary, OnRefusal};
