@@ -56,6 +56,7 @@ pub(crate) struct Database {
     pub(crate) ledger: Uuid,
     on_disk: Option<OnDisk>,
     flush: Flush,
+    slice: turn::Slice,
     pid: u32,
 }
 
@@ -81,6 +82,7 @@ impl Database {
             ledger: Uuid::nil(),
             on_disk,
             flush: Flush::Disk,
+            slice: turn::Slice::default(),
             pid: std::process::id(),
         };
         database.ledger = schema::prepare(&mut database, until)?;
@@ -145,8 +147,12 @@ impl Database {
     ) -> Result<T, Failure> {
         self.still_there().map_err(Failure::Nothing)?;
         self.set_flush(flush).map_err(Failure::Nothing)?;
-        let connection = self.connection().map_err(Failure::Nothing)?;
-        turn::begin(connection, self.side().map(|side| &**side), until).map_err(Failure::Nothing)?;
+        let mut slice = std::mem::take(&mut self.slice);
+        let begun = self
+            .connection()
+            .and_then(|connection| turn::begin(connection, self.side().map(|side| &**side), &mut slice, until));
+        self.slice = slice;
+        begun.map_err(Failure::Nothing)?;
         // Armed: error and panic leave by one door, and a connection that is still inside a transaction is closed.
         let mut armed = Transaction { database: self, committing: false };
         let value = match armed.database.connection().and_then(body) {
