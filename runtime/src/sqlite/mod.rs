@@ -240,7 +240,7 @@ impl Drop for Transaction<'_> {
 }
 
 fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, OnDisk), Trouble> {
-    file::check(path, create)?;
+    let is_new = file::check(path, create)?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create == Create::Yes {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
@@ -250,6 +250,9 @@ fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection,
     connection.busy_timeout(Duration::ZERO)?;
     connection.set_prepared_statement_cache_capacity(64);
     turn::retry(until, || schema::check(&connection))?;
+    if is_new {
+        file::keep_private(path)?;
+    }
     turn::retry(until, || {
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         match mode.as_str() {
