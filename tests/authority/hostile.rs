@@ -364,7 +364,6 @@ fn what_takes_too_long_ends_the_process_in_time() {
     cases.push(Case::judged("a hang after the question", TIMEOUT, Connection::hang));
     let silent = Server::start(Connection::hang).base().replace("http:", "https:");
     cases.push(Case::new("a hang in the TLS handshake", silent, TIMEOUT));
-    // Bound, never accepted, and its queue full: a connection that is never made.
     cases.push(Case::new("a name whose resolution hangs", "https://hangs.invalid".into(), TIMEOUT));
     all(cases);
 }
@@ -535,6 +534,28 @@ fn closed_in_between() -> Case {
         }
     });
     Case::new("a kept-alive connection closed in between", server.base(), Expect::Runs(2)).mode("twice")
+}
+
+#[test]
+fn only_an_accepted_certificate_speaks_for_the_authority() {
+    let file = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("authority/tls").join(name);
+    let at = |server: &Server, host: &str| format!("https://{host}:{}", server.address().port());
+    let allowing = |certificate: &str, key: &str| {
+        Server::judge_over_tls(&file(certificate), &file(key), |connection| connection.send(json(ALLOW)))
+    };
+    let trusting = |case: Case| case.with("SSL_CERT_FILE", file("root.pem").display().to_string());
+
+    let good = allowing("localhost.pem", "localhost.key");
+    let other = allowing("other.pem", "other.key");
+    let expired = allowing("expired.pem", "localhost.key");
+    all(vec![
+        trusting(Case::new("an accepted certificate", at(&good, "localhost"), Expect::Runs(1))),
+        trusting(Case::new("the same, twice on one connection", at(&good, "localhost"), Expect::Runs(2)).mode("twice")),
+        Case::new("an unknown root", at(&good, "localhost"), UNREACHABLE),
+        trusting(Case::new("an address that the certificate does not name", at(&good, "127.0.0.1"), UNREACHABLE)),
+        trusting(Case::new("another host's certificate", at(&other, "localhost"), UNREACHABLE)),
+        trusting(Case::new("an expired certificate", at(&expired, "localhost"), UNREACHABLE)),
+    ]);
 }
 
 #[test]
