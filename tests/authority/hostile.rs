@@ -231,6 +231,7 @@ fn bodies_that_are_no_allow_end_the_process() {
 fn heads_that_are_no_answer_end_the_process() {
     let mut cases = Vec::new();
     for status in [
+        "101 Switching Protocols",
         "201 Created",
         "202 Accepted",
         "203 Non-Authoritative Information",
