@@ -2,20 +2,12 @@
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Expr;
-use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::classify::{Shape, Work};
-use crate::item::{Function, Param, with_stream};
-use crate::model::{Boundary, Budgeted, Model, OnErr, OnRefusal, Once, Per};
-use crate::paths::Runtime;
-use crate::values::{mentions, string};
-
-/// `quote!` with our own hygiene: the user's body can't see a local of ours, and lints treat the tokens as ours.
-macro_rules! ours {
-    ($($tokens:tt)*) => { quote_spanned!(Span::mixed_site()=> $($tokens)*) };
-}
+use crate::item::{Function, with_stream};
+use crate::model::{Model, OnErr, Once};
+use crate::paths::{Runtime, ours};
 
 // Input:  pub async fn f(a: A) -> R { body }
 // Output: pub async fn f(a: A) -> R { imports; let call = …; run(call, refuse, async move { body }).await }
@@ -35,14 +27,14 @@ pub(crate) fn imports(taken: &[Ident]) -> TokenStream {
     if taken.is_empty() {
         return TokenStream::new();
     }
-    ours!(#[allow(unused_imports)] use {#(#taken as _),*};)
+    ours!(use {#(#taken as _),*};)
 }
 
-struct Expansion<'a> {
-    function: &'a Function,
+pub(crate) struct Expansion<'a> {
+    pub(crate) function: &'a Function,
     work: &'a Work,
-    model: &'a Model,
-    runtime: &'a Runtime,
+    pub(crate) model: &'a Model,
+    pub(crate) runtime: &'a Runtime,
     /// The body's closing brace, where "this value is missing" must point.
     end: Span,
 }
@@ -205,132 +197,12 @@ impl Expansion<'_> {
         Some(ours!(#entered { #permit #claim .. }: #entered<'_, #kind>))
     }
 
-    fn kind(&self) -> TokenStream {
+    pub(crate) fn kind(&self) -> TokenStream {
         match self.model.permit() {
             Some((_, kind)) => self.runtime.public(quote!(permit::#kind)),
             None => self.runtime.private(quote!(NoPermit)),
         }
     }
-
-    // Output: let key = …;
-    //         let payload = …;
-    //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
-    fn call(&self, mutable: bool) -> TokenStream {
-        let Model { action, with, boundary, budgeted, once, .. } = self.model;
-        let new = self.runtime.private(quote!(Call::new));
-        let mutable = mutable.then(|| ours!(mut));
-        let mut call = ours!(#new(&__SITE));
-        let mut set = |method: &str, value: TokenStream| {
-            let method = Ident::new(method, Span::mixed_site());
-            call.extend(ours!(.#method(#value)));
-        };
-        if let Some(with) = with {
-            set("with", borrowed(with));
-        }
-        if let Some(action) = action.as_ref().filter(|action| string(action).is_none()) {
-            set("action", action.to_token_stream());
-        }
-        if let Some(Boundary { resource, width, .. }) = boundary {
-            if let Some(resource) = resource {
-                set("resource", borrowed(resource));
-            }
-            if let Some((_, width)) = width {
-                set("width", width.to_token_stream());
-            }
-        }
-        if let Some(Budgeted { cost, per, .. }) = budgeted {
-            if let Some(cost) = cost {
-                set("cost", cost.clone());
-            }
-            if let Per::Key(key) = per {
-                set("per", borrowed(key));
-            }
-        }
-        let claim = once.as_ref().map(|once| {
-            let key = once.key.as_ref().map(|key| key.expand(self.function, self.runtime));
-            let payload = self.payload(once);
-            set("once", ours!(key, payload));
-            if action.is_none() && !self.is_generic() {
-                set("here", ours!(&|| ()));
-            }
-            ours!(let key = #key; #payload)
-        });
-        ours!(#claim let #mutable call = #call;)
-    }
-
-    /// A generic function has a default action only if an argument tells its types apart, and then it is one place.
-    fn is_generic(&self) -> bool {
-        let opaque = |param: &Param| mentions(param.ty.to_token_stream(), "impl").is_some();
-        let generics = &self.function.sig.generics;
-        generics.type_params().next().is_some()
-            || generics.const_params().next().is_some()
-            || self.function.params.iter().any(opaque)
-    }
-
-    /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
-    fn site(&self) -> TokenStream {
-        let Model { action, boundary, budgeted, once, .. } = self.model;
-        let (site, on) = (self.runtime.private(quote!(Site)), self.runtime.public(quote!(OnRefusal)));
-        let kind = self.model.permit().map(|_| self.kind()).map(|kind| ours!(<#kind>));
-        let package = ours!(::core::env!("CARGO_PKG_NAME"));
-        let name = self.function.sig.ident.unraw().to_string();
-        let (here, mut value) = match action {
-            None => (
-                Some(ours!(
-                    enum __Here {}
-                )),
-                ours!(#site::unnamed::<__Here>(#package, #name)),
-            ),
-            Some(action) => {
-                let name = string(action).map_or_else(|| name.to_token_stream(), ToTokens::to_token_stream);
-                (None, ours!(#site::named(#package, #name)))
-            }
-        };
-        if let Some(Boundary { kinds, on_deny, on_fault, permit, .. }) = boundary {
-            let boundary = self.runtime.public(quote!(Boundary));
-            value.extend(match permit {
-                Some(_) => ours!(.permit(#on::#on_deny, #on::#on_fault)),
-                None => ours!(.boundary(&[#(#boundary::#kinds),*], #on::#on_deny, #on::#on_fault)),
-            });
-        }
-        if let Some(Budgeted { limits, per, on_exceed, .. }) = budgeted {
-            let (new, per_path) =
-                (self.runtime.public(quote!(budget::Limits::new())), self.runtime.public(quote!(budget::Per)));
-            let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
-            value.extend(ours!(.budget(#new #(#limits)*, #per_path::#per, #on::#on_exceed)));
-        }
-        if let Some(Once { wait, retain, .. }) = once {
-            value.extend(wait.iter().map(|wait| ours!(.wait(#wait))));
-            value.extend(retain.iter().map(|retain| ours!(.retain(#retain))));
-        }
-        ours!(#here static __SITE: #site #kind = #value;)
-    }
-
-    // Output: let payload = Payload::new().arg("order_id", &order_id).arg("cents", &cents);
-    fn payload(&self, once: &Once) -> TokenStream {
-        let mut payload = self.runtime.private(quote!(Payload::new()));
-        let mut statements = TokenStream::new();
-        for param in &self.function.params {
-            let kept = param.bindings.iter().filter(|name| once.skip.iter().all(|skip| skip.unraw() != name.unraw()));
-            let args: TokenStream = kept.map(argument).collect();
-            let cfgs = &param.cfgs;
-            if cfgs.is_empty() {
-                payload.extend(args);
-            } else {
-                // The parameter may be configured away; a link of a chain can't be.
-                statements.extend(ours!(let payload = #payload; #(#cfgs)* let payload = payload #args;));
-                payload = ours!(payload);
-            }
-        }
-        ours!(#statements let payload = #payload;)
-    }
-}
-
-/// `.arg("x", &x)`, located at the parameter: it is what can't be fingerprinted.
-fn argument(name: &Ident) -> TokenStream {
-    let text = name.unraw().to_string();
-    let value = quote_spanned!(name.span()=> &#name);
-    quote_spanned!(Span::mixed_site().located_at(name.span())=> .arg(#text, #value))
 }
 
 /// Tokens that reach from one place to another.
@@ -343,28 +215,4 @@ fn located(path: TokenStream, (first, last): (Span, Span)) -> TokenStream {
         tree
     });
     tokens.collect()
-}
-
-fn borrowed(expr: &Expr) -> TokenStream {
-    crate::key::borrowed(expr)
-}
-
-impl ToTokens for OnRefusal {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(match self {
-            OnRefusal::Exit => ours!(Exit),
-            OnRefusal::Return => ours!(Return),
-        });
-    }
-}
-
-impl ToTokens for Per {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(match self {
-            Per::Task => ours!(Task),
-            Per::Call => ours!(Call),
-            Per::Process => ours!(Process),
-            Per::Key(_) => ours!(Key),
-        });
-    }
 }

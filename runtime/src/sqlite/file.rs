@@ -1,6 +1,6 @@
 //! Where a database may lie.
 
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Create, Trouble, TroubleKind};
@@ -58,8 +58,8 @@ pub(crate) fn default_path() -> Option<PathBuf> {
     Some(state.join("ledger.sqlite"))
 }
 
-/// Makes the directory, and refuses or warns of file systems that don't keep promises.
-pub(super) fn check(path: &Path, create: Create) -> Result<(), Trouble> {
+/// Makes the directory, and refuses or warns of file systems that don't keep promises. `true`: there is no file yet.
+pub(super) fn check(path: &Path, create: Create) -> Result<bool, Trouble> {
     let directory = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
@@ -76,22 +76,34 @@ pub(super) fn check(path: &Path, create: Create) -> Result<(), Trouble> {
         Create::No => {}
     }
     match kind_of(directory)? {
-        FileSystem::Network(name) => Err(Trouble::new(
-            TroubleKind::Unsuitable,
-            format!("it lies on a network file system ({name}), whose locks do not hold"),
-        )),
-        FileSystem::Memory => {
-            tracing::warn!(path = %path.display(), "the ledger lies on a memory file system: a restart of this machine forgets what was done, and it may be done again");
-            Ok(())
+        FileSystem::Network(name) => {
+            return Err(Trouble::new(
+                TroubleKind::Unsuitable,
+                format!("it lies on a network file system ({name}), whose locks do not hold"),
+            ));
         }
-        FileSystem::Unknown(name) => {
-            tracing::warn!(path = %path.display(), file_system = name, "the ledger lies on a file system whose locks and flushes can't be vouched for");
-            Ok(())
-        }
-        FileSystem::Local => Ok(()),
+        FileSystem::Memory => tracing::warn!(
+            path = %path.display(),
+            "the ledger lies on a memory file system: a restart of this machine forgets what was done, and it may be done again"
+        ),
+        FileSystem::Unknown(name) => tracing::warn!(
+            path = %path.display(),
+            file_system = name,
+            "the ledger lies on a file system whose locks and flushes can't be vouched for"
+        ),
+        FileSystem::Local => {}
     }
+    Ok(!path.exists())
 }
 
+/// Takes a new file away from everybody else: receipts are nobody's business. SQLite gives its log the same mode. By path,
+/// for nobody but SQLite may open the file.
+pub(super) fn keep_private(path: &Path) -> Result<(), Trouble> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(|error| Trouble::io("its mode can't be set", error))
+}
+
+#[derive(Debug, PartialEq, Eq)]
 enum FileSystem {
     Local,
     Memory,
@@ -137,4 +149,18 @@ fn kind_of(directory: &Path) -> Result<FileSystem, Trouble> {
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
 fn kind_of(_directory: &Path) -> Result<FileSystem, Trouble> {
     Ok(FileSystem::Unknown("not recognised on this system"))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_are_told_apart() {
+        if Path::new("/dev/shm").exists() {
+            assert_eq!(kind_of(Path::new("/dev/shm")).unwrap(), FileSystem::Memory);
+        }
+        assert_eq!(kind_of(Path::new("/proc")).unwrap(), FileSystem::Local);
+        assert!(kind_of(Path::new("/nowhere")).is_err());
+    }
 }

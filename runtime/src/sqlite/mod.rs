@@ -56,6 +56,7 @@ pub(crate) struct Database {
     pub(crate) ledger: Uuid,
     on_disk: Option<OnDisk>,
     flush: Flush,
+    slice: turn::Slice,
     pid: u32,
 }
 
@@ -81,6 +82,7 @@ impl Database {
             ledger: Uuid::nil(),
             on_disk,
             flush: Flush::Disk,
+            slice: turn::Slice::default(),
             pid: std::process::id(),
         };
         database.ledger = schema::prepare(&mut database, until)?;
@@ -145,8 +147,12 @@ impl Database {
     ) -> Result<T, Failure> {
         self.still_there().map_err(Failure::Nothing)?;
         self.set_flush(flush).map_err(Failure::Nothing)?;
-        let connection = self.connection().map_err(Failure::Nothing)?;
-        turn::begin(connection, self.side().map(|side| &**side), until).map_err(Failure::Nothing)?;
+        let mut slice = std::mem::take(&mut self.slice);
+        let begun = self
+            .connection()
+            .and_then(|connection| turn::begin(connection, self.side().map(|side| &**side), &mut slice, until));
+        self.slice = slice;
+        begun.map_err(Failure::Nothing)?;
         // Armed: error and panic leave by one door, and a connection that is still inside a transaction is closed.
         let mut armed = Transaction { database: self, committing: false };
         let value = match armed.database.connection().and_then(body) {
@@ -234,7 +240,7 @@ impl Drop for Transaction<'_> {
 }
 
 fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, OnDisk), Trouble> {
-    file::check(path, create)?;
+    let is_new = file::check(path, create)?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create == Create::Yes {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
@@ -244,6 +250,9 @@ fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection,
     connection.busy_timeout(Duration::ZERO)?;
     connection.set_prepared_statement_cache_capacity(64);
     turn::retry(until, || schema::check(&connection))?;
+    if is_new {
+        file::keep_private(path)?;
+    }
     turn::retry(until, || {
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         match mode.as_str() {

@@ -31,6 +31,10 @@ fn a_file_is_durable_and_nobody_elses() {
     assert_eq!(pragma("synchronous"), "2");
     let mode = std::fs::metadata(dir.path().join("some/where")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+    for suffix in ["", "-wal", "-shm", "-owners"] {
+        let file = dir.path().join(format!("some/where/ledger.sqlite{suffix}"));
+        assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{suffix}");
+    }
 }
 
 #[test]

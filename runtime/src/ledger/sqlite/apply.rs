@@ -1,6 +1,8 @@
 //! One operation: read the row, ask the rules, write what they say.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use rusqlite::Connection;
 use serde_json::json;
@@ -13,7 +15,8 @@ use super::rows::{self, Action, Row};
 use super::writer::{Answer, Waiting};
 use crate::sqlite::{ChainEntry, Holder, OwnerId, SideFile, Trouble, append, holder, millis, now_ms};
 
-type Actions = HashMap<(String, String), Action>;
+/// Actions by namespace and name, as they are on record: nobody ever changes them.
+pub(super) type Actions = HashMap<String, HashMap<String, Rc<Action>>>;
 
 /// Where an operation is done.
 pub(super) struct Context<'a> {
@@ -100,8 +103,7 @@ fn claim(context: &Context<'_>, actions: &mut Actions, request: &ClaimRequest) -
         None => {
             let place = request.place.as_deref();
             let action = rows::add_action(context.connection, &request.namespace, &request.action, place)?;
-            actions.insert((request.namespace.clone(), request.action.clone()), action.clone());
-            action
+            remember(actions, request, action)
         }
     };
     if let Some(refused) = ambiguous(&action, request) {
@@ -136,16 +138,20 @@ fn known_action(
     context: &Context<'_>,
     actions: &mut Actions,
     request: &ClaimRequest,
-) -> Result<Option<Action>, Trouble> {
-    let name = (request.namespace.clone(), request.action.clone());
-    if let Some(action) = actions.get(&name) {
-        return Ok(Some(action.clone()));
+) -> Result<Option<Rc<Action>>, Trouble> {
+    let known = actions.get(&request.namespace).and_then(|names| names.get(&request.action));
+    if let Some(action) = known {
+        return Ok(Some(Rc::clone(action)));
     }
     let found = rows::find_action(context.connection, &request.namespace, &request.action)?;
-    if let Some(action) = &found {
-        actions.insert(name, action.clone());
-    }
-    Ok(found)
+    Ok(found.map(|action| remember(actions, request, action)))
+}
+
+fn remember(actions: &mut Actions, request: &ClaimRequest, action: Action) -> Rc<Action> {
+    let action = Rc::new(action);
+    let names = actions.entry(request.namespace.clone()).or_default();
+    names.insert(request.action.clone(), Rc::clone(&action));
+    action
 }
 
 fn ambiguous(action: &Action, request: &ClaimRequest) -> Option<Answer> {
@@ -213,16 +219,16 @@ fn settle(context: &Context<'_>, request: &SettleRequest) -> Result<Settled, Tro
 }
 
 /// Without a receipt that is too large, or no text.
-fn capped(settlement: &Settlement, cap: usize) -> Settlement {
+fn capped(settlement: &Settlement, cap: usize) -> Cow<'_, Settlement> {
     match settlement {
         Settlement::Committed(Some(receipt), _) if receipt.len() > cap => {
-            Settlement::Committed(None, ReceiptLoss::TooLarge)
+            Cow::Owned(Settlement::Committed(None, ReceiptLoss::TooLarge))
         }
         Settlement::Committed(Some(receipt), _) if str::from_utf8(receipt).is_err() => {
-            Settlement::Committed(None, ReceiptLoss::Unencodable)
+            Cow::Owned(Settlement::Committed(None, ReceiptLoss::Unencodable))
         }
         Settlement::Committed(..) | Settlement::Failed(_) | Settlement::InDoubt(_) | Settlement::Released(_) => {
-            settlement.clone()
+            Cow::Borrowed(settlement)
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) struct Writer {
     /// A COMMIT has failed: what is seen next counts only after a checkpoint.
     suspect: bool,
     owner: Option<crate::sqlite::OwnerId>,
-    actions: HashMap<(String, String), super::rows::Action>,
+    actions: apply::Actions,
     parked: Parked,
     /// Attempts that were granted here and are not settled yet.
     running: HashSet<Attempt>,
@@ -136,23 +136,28 @@ impl Writer {
     fn serve(&mut self, ops: Vec<Op>) {
         // With a settlement there is a transaction anyway, and the claims may be about to change by it.
         let plain = self.unsure.is_empty() && !ops.iter().any(|op| matches!(op, Op::Settle(_)));
-        let mut writes = Vec::new();
-        for op in ops {
-            match op {
-                Op::Claim(claiming) if plain => match self.peek(&claiming) {
-                    Ok(Some(answer)) => self.deliver(Op::Claim(claiming), answer),
-                    // What can't be read now may be readable under the lock.
-                    Ok(None) | Err(_) => writes.push(Op::Claim(claiming)),
-                },
-                op => writes.push(op),
-            }
-        }
+        let writes = if plain { self.peek_all(ops) } else { ops };
         if !writes.is_empty() || !self.unsure.is_empty() {
             self.commit(writes, true);
         }
     }
 
-    /// Answers what needs no write.
+    /// Answers the claims that need no write, and gives the rest back.
+    fn peek_all(&mut self, ops: Vec<Op>) -> Vec<Op> {
+        let mut rest = Vec::new();
+        for op in ops {
+            match op {
+                Op::Claim(claiming) => match self.peek(&claiming) {
+                    Ok(Some(answer)) => self.deliver(Op::Claim(claiming), answer),
+                    // What can't be read now may be readable under the lock.
+                    Ok(None) | Err(_) => rest.push(Op::Claim(claiming)),
+                },
+                op @ (Op::Settle(_) | Op::Audit(_) | Op::Drain(_)) => rest.push(op),
+            }
+        }
+        rest
+    }
+
     fn peek(&mut self, claiming: &Claiming) -> Result<Option<Answer>, Trouble> {
         let Some(database) = &self.database else { return Ok(None) };
         let context = apply::Context {
@@ -262,8 +267,13 @@ impl Writer {
                         self.give_up();
                         self.refuse(ops, &trouble);
                     }
+                    // What needs no write needs no lock.
+                    TroubleKind::Busy => {
+                        self.database = Some(database);
+                        let rest = self.peek_all(ops);
+                        self.refuse(rest, &trouble);
+                    }
                     TroubleKind::Statement
-                    | TroubleKind::Busy
                     | TroubleKind::ReadOnly
                     | TroubleKind::Unsuitable
                     | TroubleKind::Newer

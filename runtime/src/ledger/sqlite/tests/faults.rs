@@ -120,6 +120,25 @@ fn one_bad_operation_does_not_fail_its_batch() {
 }
 
 #[test]
+fn a_commit_that_fails_is_asked_again_and_leaves_the_key_free() {
+    let room = room();
+    let _ = room.run("first");
+    // Only COMMIT checks a deferred constraint: it stands in for a disk that fails.
+    let raw = Connection::open(room.path()).unwrap();
+    raw.execute_batch(
+        "CREATE TABLE parent(id INTEGER PRIMARY KEY);
+         CREATE TABLE child(parent INTEGER REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER bad AFTER INSERT ON claim WHEN NEW.key = 'bad' BEGIN INSERT INTO child VALUES(1); END;",
+    )
+    .unwrap();
+    refused(room.claim("bad"), Kind::LedgerUnavailable);
+    assert!(matches!(room.claim("good"), Claimed::Run { epoch: 1 }));
+    raw.execute_batch("DROP TRIGGER bad").unwrap();
+    assert!(matches!(room.claim("bad"), Claimed::Run { epoch: 1 }));
+    assert_eq!(room.ledger().verify_events().unwrap(), None);
+}
+
+#[test]
 fn a_directory_that_can_not_be_made_refuses() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "").unwrap();
