@@ -252,6 +252,13 @@ impl Writer {
                 // What was added to it may have been rolled back.
                 self.actions.clear();
                 match trouble.kind() {
+                    // It may be one of those that are to be released: they must not fail everybody for ever.
+                    TroubleKind::Statement if !self.unsure.is_empty() => {
+                        tracing::error!(%trouble, "claims whose commit was in question stay pending until this process ends");
+                        self.unsure.clear();
+                        self.database = Some(database);
+                        self.commit(ops, again);
+                    }
                     // Invariant 2 of the store.
                     TroubleKind::Statement if ops.len() > 1 => {
                         self.database = Some(database);
