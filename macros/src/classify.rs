@@ -1,6 +1,6 @@
 //! Classification: what is awaited, and what it gives. Decided by the return type, not by the word `async`.
 
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
     GenericArgument, Lifetime, PathArguments, PathSegment, ReturnType, Signature, Type, TypeParamBound, TypePath,
@@ -51,13 +51,11 @@ pub(crate) fn classify(sig: &Signature, errors: &mut Errors) -> Work {
         );
         return Work { shape, output: quote!(()), never: false, written: None };
     };
-    if let Type::ImplTrait(opaque) = peel(whole)
-        && let Some(segment) = bound(&opaque.bounds, "IntoFuture")
-    {
-        errors.over(
-            segment,
-            "portcullis can't see into this opaque future, and would guard the making of it instead of the work: \
-             write `async fn`, or return `impl Future<Output = …>`",
+    if let Some(at) = hidden(output.to_token_stream()) {
+        errors.at(
+            at,
+            "portcullis can't await a future inside of another type, and would guard the making of it instead of the \
+             work: write `async fn`, or return `impl Future<Output = …>` or `Pin<Box<dyn Future<Output = …>>>` itself",
         );
     }
     let never = matches!(peel(output), Type::Never(_));
@@ -84,6 +82,27 @@ fn future(ty: &Type) -> Option<(Shape, Option<&Type>)> {
         }
         _ => None,
     }
+}
+
+/// A future at any depth: `Future<Output`, `IntoFuture<Output`, `BoxFuture<`. A type may well be called `Future`.
+fn hidden(tokens: TokenStream) -> Option<Span> {
+    let trees: Vec<TokenTree> = tokens.into_iter().collect();
+    let spelt = trees.windows(3).find_map(|window| match window {
+        [TokenTree::Ident(name), TokenTree::Punct(open), next] if open.as_char() == '<' => {
+            let output = matches!(next, TokenTree::Ident(output) if output == "Output");
+            let future = (output && (name == "Future" || name == "IntoFuture"))
+                || name == "BoxFuture"
+                || name == "LocalBoxFuture";
+            future.then(|| name.span())
+        }
+        _ => None,
+    });
+    spelt.or_else(|| {
+        trees.into_iter().find_map(|tree| match tree {
+            TokenTree::Group(group) => hidden(group.stream()),
+            _ => None,
+        })
+    })
 }
 
 /// Types that came out of a `macro_rules!` or stand in parentheses.
@@ -223,7 +242,6 @@ mod tests {
             (quote!(fn f()), "sync->()"),
             (quote!(async fn f()), "async->()"),
             (quote!(fn f() -> Result<A, E>), "sync->Result<A,E>"),
-            (quote!(async fn f() -> BoxFuture<'a, A>), "async->BoxFuture<'a,A>"),
             (quote!(fn f() -> !), "sync->::core::convert::Infallible"),
             (quote!(fn f() -> impl Future<Output = R> + Send + 'a), "opaque->R"),
             (quote!(fn f() -> BoxFuture<'static, R>), "boxedBoxFuture<'_,R>->R"),
@@ -233,6 +251,7 @@ mod tests {
                 "boxed::core::pin::Pin<::std::boxed::Box<dyn::core::future::Future<Output=R>+Send+'_>>->R",
             ),
             (quote!(fn f() -> Pin<Box<impl Future<Output = R>>>), "boxed_->R"),
+            (quote!(fn f() -> Result<Future, E>), "sync -> Result<Future, E>"),
             (quote!(fn f() -> Pin<Box<dyn Iterator<Item = R>>>), "sync->Pin<Box<dynIterator<Item=R>>>"),
         ] {
             assert_eq!(seen(sig), expected.replace(' ', ""));
@@ -258,10 +277,15 @@ mod tests {
 
     #[test]
     fn what_can_not_be_seen_is_refused() {
-        assert!(
-            seen(quote!(fn f() -> impl IntoFuture<Output = R>)).contains("can'tsee")
-                || seen(quote!(fn f() -> impl IntoFuture<Output = R>)).contains("can't see")
-        );
+        for sig in [
+            quote!(fn f() -> impl IntoFuture<Output = R>),
+            quote!(fn f() -> Result<Pin<Box<dyn Future<Output = R> + Send>>, E>),
+            quote!(fn f() -> Option<futures::future::BoxFuture<'static, R>>),
+            quote!(fn f() -> impl Future<Output = impl Future<Output = R>>),
+            quote!(async fn f() -> BoxFuture<'static, R>),
+        ] {
+            assert!(seen(sig.clone()).contains("inside of another type"), "{sig}");
+        }
         assert!(seen(quote!(fn f() -> Pin<Box<dyn Future>>)).contains("write `Output = …`"));
     }
 }

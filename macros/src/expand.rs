@@ -2,20 +2,12 @@
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Expr;
-use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::classify::{Shape, Work};
 use crate::item::{Function, with_stream};
-use crate::model::{Boundary, Budgeted, Model, OnErr, OnRefusal, Once, Per};
-use crate::paths::Runtime;
-use crate::values::string;
-
-/// `quote!` with our own hygiene: the user's body can't see a local of ours, and lints treat the tokens as ours.
-macro_rules! ours {
-    ($($tokens:tt)*) => { quote_spanned!(Span::mixed_site()=> $($tokens)*) };
-}
+use crate::model::{Model, OnErr, Once};
+use crate::paths::{Runtime, ours};
 
 // Input:  pub async fn f(a: A) -> R { body }
 // Output: pub async fn f(a: A) -> R { imports; let call = …; run(call, refuse, async move { body }).await }
@@ -35,14 +27,14 @@ pub(crate) fn imports(taken: &[Ident]) -> TokenStream {
     if taken.is_empty() {
         return TokenStream::new();
     }
-    ours!(#[allow(unused_imports)] use {#(#taken as _),*};)
+    ours!(use {#(#taken as _),*};)
 }
 
-struct Expansion<'a> {
-    function: &'a Function,
+pub(crate) struct Expansion<'a> {
+    pub(crate) function: &'a Function,
     work: &'a Work,
-    model: &'a Model,
-    runtime: &'a Runtime,
+    pub(crate) model: &'a Model,
+    pub(crate) runtime: &'a Runtime,
     /// The body's closing brace, where "this value is missing" must point.
     end: Span,
 }
@@ -55,7 +47,7 @@ impl Expansion<'_> {
                 let call = self.call(false);
                 let entered = self.entered().unwrap_or_else(|| ours!(_));
                 let body = self.braced(body);
-                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync");
+                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync", self.at_output());
                 self.returned(call, run)
             }
             Shape::Async => {
@@ -86,14 +78,12 @@ impl Expansion<'_> {
         match self.entered() {
             None => {
                 let call = self.call(false);
-                let run = self.run(ours!(async move #body), "run", "once");
-                self.returned(call, ours!(#run.await))
+                self.returned(call, self.run_later(ours!(async move #body)))
             }
             Some(entered) => {
                 let call = self.call(true);
-                let run = self.run(ours!(body), "run", "once");
                 let bind = ours!(let body = call.bind(async move |#entered| #body););
-                self.returned(ours!(#call #bind), ours!(#run.await))
+                self.returned(ours!(#call #bind), self.run_later(ours!(body)))
             }
         }
     }
@@ -113,7 +103,8 @@ impl Expansion<'_> {
     /// Gives `return` and `?` their type inside of an `async` block, which can't be annotated.
     fn return_edge(&self) -> TokenStream {
         let output = &self.work.output;
-        ours! {
+        let (_, at) = self.at_output();
+        quote_spanned! {at=>
             if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<#output> {
                 return edge;
             }
@@ -122,33 +113,47 @@ impl Expansion<'_> {
 
     // Output: run_sync::<R, _>(call, refuse, body)
     //         once_sync::<R, _>(call, refuse, on_err, body)
-    fn run(&self, body: TokenStream, plain: &str, once: &str) -> TokenStream {
+    fn run(&self, body: TokenStream, plain: &str, once: &str, at: (Span, Span)) -> TokenStream {
         let (name, on_err) = match &self.model.once {
             None => (plain, None),
             Some(settings) => (once, Some(self.on_err(settings))),
         };
         let on_err = on_err.into_iter();
         let refuse = self.refuse();
-        let output = &self.work.output;
-        self.at_output(name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
+        let output = located(self.work.output.clone(), at);
+        self.call_at(at, name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
     }
 
-    /// A call of the runtime that stands where the return type was written: if the type is at fault, the compiler underlines
-    /// all of it.
-    fn at_output(&self, name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+    fn run_later(&self, body: TokenStream) -> TokenStream {
+        let (first, last) = self.at_output();
+        // Without a claim the compiler says it of the `await` as well, which is one token.
+        let at = if self.model.once.is_some() { (first, last) } else { (first, first) };
+        let run = self.run(body, "run", "once", at);
+        quote_spanned!(at.1=> #run.await)
+    }
+
+    /// The first and the last place of the return type, or else the function's name.
+    ///
+    /// The compiler spans an expression from its first token to its last. What is placed here is underlined like the type that
+    /// is at fault, and because it says the same thing at the same place several times, it says it once.
+    fn at_output(&self) -> (Span, Span) {
         let written = match &self.work.written {
             Some(written) => written.to_token_stream(),
             None => self.function.sig.ident.to_token_stream(),
         };
-        let spans = || written.clone().into_iter().map(|tree| tree.span());
-        let at = |span: Option<Span>| Span::mixed_site().located_at(span.unwrap_or(self.end));
-        // The compiler spans a path, and a call, from the first token to the last.
-        let (first, last) = (at(spans().next()), at(spans().last()));
-        let name = Ident::new(name, last);
-        let path = located(self.runtime.private(quote!(#name)), first, last);
+        let mut spans = written.into_iter().map(|tree| tree.span());
+        let first = spans.next().unwrap_or(self.end);
+        let last = spans.last().unwrap_or(first);
+        let ours = |span| Span::mixed_site().located_at(span);
+        (ours(first), ours(last))
+    }
+
+    fn call_at(&self, at: (Span, Span), name: &str, generics: TokenStream, arguments: TokenStream) -> TokenStream {
+        let name = Ident::new(name, at.1);
+        let path = located(self.runtime.private(quote!(#name)), at);
         let mut arguments = Group::new(Delimiter::Parenthesis, arguments);
-        arguments.set_span(last);
-        quote_spanned!(last=> #path #generics #arguments)
+        arguments.set_span(at.1);
+        quote_spanned!(at.1=> #path #generics #arguments)
     }
 
     fn refuse(&self) -> TokenStream {
@@ -157,7 +162,7 @@ impl Expansion<'_> {
         }
         let name = if self.model.returns_refusals() { "refuse_by_return" } else { "refuse_by_ending" };
         // A closure: as a value, the function would bring its bounds into every type around it, and its errors with them.
-        let refuse = self.at_output(name, TokenStream::new(), ours!(refused));
+        let refuse = self.call_at(self.at_output(), name, TokenStream::new(), ours!(refused));
         ours!(|refused| #refuse)
     }
 
@@ -165,7 +170,7 @@ impl Expansion<'_> {
     fn on_err(&self, once: &Once) -> TokenStream {
         let policy = |name: Ident| {
             let at = Span::mixed_site().located_at(name.span());
-            located(self.runtime.private(name.into_token_stream()), at, at)
+            located(self.runtime.private(name.into_token_stream()), (at, at))
         };
         match &once.on_err {
             OnErr::Fixed(name) => policy(name.clone()),
@@ -192,124 +197,16 @@ impl Expansion<'_> {
         Some(ours!(#entered { #permit #claim .. }: #entered<'_, #kind>))
     }
 
-    fn kind(&self) -> TokenStream {
+    pub(crate) fn kind(&self) -> TokenStream {
         match self.model.permit() {
             Some((_, kind)) => self.runtime.public(quote!(permit::#kind)),
             None => self.runtime.private(quote!(NoPermit)),
         }
     }
-
-    // Output: let key = …;
-    //         let payload = …;
-    //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
-    fn call(&self, mutable: bool) -> TokenStream {
-        let Model { action, with, boundary, budgeted, once, .. } = self.model;
-        let new = self.runtime.private(quote!(Call::new));
-        let mutable = mutable.then(|| ours!(mut));
-        let mut call = ours!(#new(&__SITE));
-        let mut set = |method: &str, value: TokenStream| {
-            let method = Ident::new(method, Span::mixed_site());
-            call.extend(ours!(.#method(#value)));
-        };
-        if let Some(with) = with {
-            set("with", borrowed(with));
-        }
-        if let Some(action) = action.as_ref().filter(|action| string(action).is_none()) {
-            set("action", action.to_token_stream());
-        }
-        if let Some(Boundary { resource, width, .. }) = boundary {
-            if let Some(resource) = resource {
-                set("resource", borrowed(resource));
-            }
-            if let Some((_, width)) = width {
-                set("width", width.to_token_stream());
-            }
-        }
-        if let Some(Budgeted { cost, per, .. }) = budgeted {
-            if let Some(cost) = cost {
-                set("cost", cost.clone());
-            }
-            if let Per::Key(key) = per {
-                set("per", borrowed(key));
-            }
-        }
-        let claim = once.as_ref().map(|once| {
-            let key = once.key.as_ref().map(|key| key.expand(self.function, self.runtime));
-            let payload = self.payload(once);
-            set("once", ours!(key, payload));
-            ours!(let key = #key; #payload)
-        });
-        ours!(#claim let #mutable call = #call;)
-    }
-
-    /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
-    fn site(&self) -> TokenStream {
-        let Model { action, boundary, budgeted, once, .. } = self.model;
-        let (site, on) = (self.runtime.private(quote!(Site)), self.runtime.public(quote!(OnRefusal)));
-        let kind = self.model.permit().map(|_| self.kind()).map(|kind| ours!(<#kind>));
-        let package = ours!(::core::env!("CARGO_PKG_NAME"));
-        let name = self.function.sig.ident.unraw().to_string();
-        let (here, mut value) = match action {
-            None => (
-                Some(ours!(
-                    enum __Here {}
-                )),
-                ours!(#site::unnamed::<__Here>(#package, #name)),
-            ),
-            Some(action) => {
-                let name = string(action).map_or_else(|| name.to_token_stream(), ToTokens::to_token_stream);
-                (None, ours!(#site::named(#package, #name)))
-            }
-        };
-        if let Some(Boundary { kinds, on_deny, on_fault, permit, .. }) = boundary {
-            let boundary = self.runtime.public(quote!(Boundary));
-            value.extend(match permit {
-                Some(_) => ours!(.permit(#on::#on_deny, #on::#on_fault)),
-                None => ours!(.boundary(&[#(#boundary::#kinds),*], #on::#on_deny, #on::#on_fault)),
-            });
-        }
-        if let Some(Budgeted { limits, per, on_exceed, .. }) = budgeted {
-            let (new, per_path) =
-                (self.runtime.public(quote!(budget::Limits::new())), self.runtime.public(quote!(budget::Per)));
-            let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
-            value.extend(ours!(.budget(#new #(#limits)*, #per_path::#per, #on::#on_exceed)));
-        }
-        if let Some(Once { wait, retain, .. }) = once {
-            value.extend(wait.iter().map(|wait| ours!(.wait(#wait))));
-            value.extend(retain.iter().map(|retain| ours!(.retain(#retain))));
-        }
-        ours!(#here static __SITE: #site #kind = #value;)
-    }
-
-    // Output: let payload = Payload::new().arg("order_id", &order_id).arg("cents", &cents);
-    fn payload(&self, once: &Once) -> TokenStream {
-        let mut payload = self.runtime.private(quote!(Payload::new()));
-        let mut statements = TokenStream::new();
-        for param in &self.function.params {
-            let kept = param.bindings.iter().filter(|name| once.skip.iter().all(|skip| skip.unraw() != name.unraw()));
-            let args: TokenStream = kept.map(argument).collect();
-            let cfgs = &param.cfgs;
-            if cfgs.is_empty() {
-                payload.extend(args);
-            } else {
-                // The parameter may be configured away; a link of a chain can't be.
-                statements.extend(ours!(let payload = #payload; #(#cfgs)* let payload = payload #args;));
-                payload = ours!(payload);
-            }
-        }
-        ours!(#statements let payload = #payload;)
-    }
 }
 
-/// `.arg("x", &x)`, located at the parameter: it is what can't be fingerprinted.
-fn argument(name: &Ident) -> TokenStream {
-    let text = name.unraw().to_string();
-    let value = quote_spanned!(name.span()=> &#name);
-    quote_spanned!(Span::mixed_site().located_at(name.span())=> .arg(#text, #value))
-}
-
-/// A path of ours that reaches from one place to another.
-fn located(path: TokenStream, first: Span, last: Span) -> TokenStream {
+/// Tokens that reach from one place to another.
+fn located(path: TokenStream, (first, last): (Span, Span)) -> TokenStream {
     let tokens = path.into_iter().enumerate().map(|(index, mut tree)| {
         // `$crate` means what it means where it was written.
         if tree.to_string() != "$crate" {
@@ -318,28 +215,4 @@ fn located(path: TokenStream, first: Span, last: Span) -> TokenStream {
         tree
     });
     tokens.collect()
-}
-
-fn borrowed(expr: &Expr) -> TokenStream {
-    crate::key::borrowed(expr)
-}
-
-impl ToTokens for OnRefusal {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(match self {
-            OnRefusal::Exit => ours!(Exit),
-            OnRefusal::Return => ours!(Return),
-        });
-    }
-}
-
-impl ToTokens for Per {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        tokens.extend(match self {
-            Per::Task => ours!(Task),
-            Per::Call => ours!(Call),
-            Per::Process => ours!(Process),
-            Per::Key(_) => ours!(Key),
-        });
-    }
 }

@@ -139,10 +139,12 @@ fn member(text: &str, span: Span) -> Option<Member> {
 
 /// A name as users think of it: `type` is `r#type`.
 fn ident(text: &str, span: Span) -> Option<Ident> {
-    let mut ident = Ident::parse_any.parse_str(text).ok()?;
-    if text == "_" || text == "Self" || text == "super" || text == "crate" {
+    let bare = text.strip_prefix("r#").unwrap_or(text);
+    // Asked before the lexer, which would speak for itself about other text.
+    if bare.chars().any(|c| c != '_' && !c.is_alphanumeric()) || ["_", "Self", "super", "crate"].contains(&bare) {
         return None;
     }
+    let mut ident = Ident::parse_any.parse_str(text).ok()?;
     if text != "self" && syn::parse_str::<Ident>(text).is_err() {
         ident = Ident::new_raw(text, span);
     }
@@ -151,47 +153,46 @@ fn ident(text: &str, span: Span) -> Option<Ident> {
 }
 
 fn template(text: &str, span: Span) -> Result<Key, String> {
-    let mut literals = Vec::new();
-    let mut places = Vec::new();
-    let mut literal = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '{' | '}' if chars.next_if_eq(&c).is_some() => literal.push(c),
-            '}' => return Err("a `}` without its `{`; for the character itself write `}}`".into()),
-            '{' => {
-                let inner: String = chars.by_ref().take_while(|&c| c != '}').collect();
-                if !text_has_close(text, &inner) {
-                    return Err("a `{` without its `}`; for the character itself write `{{`".into());
-                }
-                if literal.is_empty() && !places.is_empty() {
-                    return Err("two interpolations stand side by side, so that `1` and `23` would be the same key \
-                                as `12` and `3`: put something between them, such as `:`"
-                        .into());
-                }
-                literals.push(std::mem::take(&mut literal));
-                places.push(place(inner.trim(), span).ok_or_else(|| {
-                    format!("`{{{inner}}}` is no parameter and no field of one: write `{{order_id}}` or `{{req.id}}`")
-                })?);
+    let (mut literals, mut places) = (Vec::new(), Vec::new());
+    let (mut literal, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, after) = rest.split_at(at);
+        literal.push_str(before);
+        rest = if let Some(after) = after.strip_prefix("{{") {
+            literal.push('{');
+            after
+        } else if let Some(after) = after.strip_prefix("}}") {
+            literal.push('}');
+            after
+        } else if let Some(after) = after.strip_prefix('{') {
+            let (inner, after) =
+                after.split_once('}').ok_or("a `{` without its `}`; for the character itself write `{{`")?;
+            let place = place(inner.trim(), span).ok_or_else(|| {
+                format!("`{{{inner}}}` is no parameter and no field of one: write `{{order_id}}` or `{{req.id}}`")
+            })?;
+            if literal.is_empty() && !places.is_empty() {
+                return Err(RUN_TOGETHER.into());
             }
-            '%' => {
-                return Err(
-                    "`%` marks what was escaped in an interpolation, so the text around it can't have one".into()
-                );
-            }
-            c => literal.push(c),
-        }
+            literals.push(std::mem::take(&mut literal));
+            places.push(place);
+            after
+        } else {
+            return Err("a `}` without its `{`; for the character itself write `}}`".into());
+        };
     }
+    literal.push_str(rest);
+    literals.push(literal);
     if places.is_empty() {
         return Err(format!("this template has no interpolation. {CONSTANT}"));
     }
-    literals.push(literal);
+    if literals.iter().any(|literal| literal.contains('%')) {
+        return Err("`%` marks what was escaped in an interpolation, so the text around it can't have one".into());
+    }
     Ok(Key::Template { literals, places })
 }
 
-fn text_has_close(text: &str, inner: &str) -> bool {
-    text.contains(&format!("{{{inner}}}"))
-}
+const RUN_TOGETHER: &str = "two interpolations stand side by side, so that `1` and `23` would be the same key as `12` and \
+                            `3`: put something between them, such as `:`";
 
 #[cfg(test)]
 mod tests {
@@ -259,6 +260,18 @@ mod tests {
             (parse_quote!("{order"), "without its `}`"),
             (parse_quote!("order}"), "without its `{`"),
             (parse_quote!("{}"), "no parameter"),
+            (parse_quote!("."), "names no parameter"),
+            (parse_quote!("order.99999999999"), "names no parameter"),
+            (parse_quote!("order.-1"), "names no parameter"),
+            (parse_quote!("'order"), "names no parameter"),
+            (parse_quote!("ord\"er"), "names no parameter"),
+            (parse_quote!("r#self"), "names no parameter"),
+            (parse_quote!("crate"), "names no parameter"),
+            (parse_quote!("_"), "names no parameter"),
+            (parse_quote!("{self.²}"), "no parameter"),
+            (parse_quote!("fn"), "is called `fn`"),
+            (parse_quote!("{{order}"), "without its `{`"),
+            (parse_quote!("{order{type}}"), "no parameter"),
             (parse_quote!("{order:?}"), "no parameter"),
             (parse_quote!("{nobody}"), "is called `nobody`"),
             (parse_quote!(find(order)?), "`?` can't stand in an argument"),

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod args;
+mod call;
 mod classify;
 mod errors;
 mod expand;
@@ -69,6 +70,9 @@ use crate::args::Guard;
 /// the return type, not the word `async`: of a function that returns `Pin<Box<dyn Future>>`, `BoxFuture` or `impl Future` (and
 /// of what `#[async_trait]` leaves behind) the awaited work is guarded. Making the future and dropping it does nothing, also
 /// not the part of the body that makes it, so the parameters live as long as the future.
+///
+/// A future inside of another type, such as `Result<BoxFuture<…>, E>`, is a compile error, because only the making of it would
+/// be guarded. Behind an alias in there (`Result<Work, E>`) the macro can't see it: don't.
 ///
 /// The return type must say whether the call succeeded (`portcullis::Outcome`): `Result`, `Option`, `()`, `!`, scalars,
 /// `String`, `ExitCode`, and what you implement it for. What can't be guarded is a compile error that says what to write

@@ -6,13 +6,20 @@ use syn::{Expr, ExprPath};
 
 use crate::errors::Errors;
 
+/// `quote!` with our own hygiene: the user's body can't see a local of ours, and lints treat the tokens as ours.
+macro_rules! ours {
+    ($($tokens:tt)*) => { quote_spanned!(Span::mixed_site()=> $($tokens)*) };
+}
+
+pub(crate) use ours;
+
 /// The crate that an expansion speaks to: `::portcullis`, or what `crate = ::path` says.
 #[derive(Clone)]
 pub(crate) struct Runtime(TokenStream);
 
 impl Default for Runtime {
     fn default() -> Self {
-        Runtime(quote_spanned!(Span::mixed_site()=> ::portcullis))
+        Runtime(ours!(::portcullis))
     }
 }
 
@@ -39,12 +46,12 @@ impl Runtime {
     /// What users can name too.
     pub(crate) fn public(&self, path: TokenStream) -> TokenStream {
         let root = &self.0;
-        quote_spanned!(Span::mixed_site()=> #root::#path)
+        ours!(#root::#path)
     }
 
     /// What only expansions name.
     pub(crate) fn private(&self, path: TokenStream) -> TokenStream {
         let root = &self.0;
-        quote_spanned!(Span::mixed_site()=> #root::__private::#path)
+        ours!(#root::__private::#path)
     }
 }

@@ -190,7 +190,12 @@ fn all_mistakes_are_reported_at_once_and_the_function_stands() {
         },
     );
     let text = tokens.to_string();
-    assert!(text.starts_with("pub const extern \"C\" fn f (a : u64) -> R { # [allow (unused_imports)] use { boundary as _ , budgeted as _ } ; half typed . }"), "{text}");
+    assert!(
+        text.starts_with(
+            "pub const extern \"C\" fn f (a : u64) -> R { use { boundary as _ , budgeted as _ } ; half typed . }"
+        ),
+        "{text}"
+    );
     let rest = text.split_once("typed . }").unwrap().1.parse().unwrap();
     refuses(
         rest,

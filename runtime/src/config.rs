@@ -76,7 +76,6 @@ enum Judge {
     Given(Arc<dyn Authority>),
     /// The embedded one, in the ledger's database.
     Local,
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "said in the error message only"))]
     MachineId,
 }
 

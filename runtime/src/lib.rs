@@ -7,7 +7,12 @@ mod config;
 mod gate;
 mod guard;
 mod halt;
+#[cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
+)]
 pub mod ledger;
+mod locked;
 mod outcome;
 pub mod permit;
 mod refused;
@@ -16,6 +21,10 @@ mod scope;
 mod sqlite;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg_attr(
+    not(feature = "sqlite"),
+    allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
+)]
 mod ticket;
 
 pub use boundary::{Boundary, OnRefusal};
@@ -24,6 +33,9 @@ pub use config::{Builder, ConfigError};
 pub use gate::{Drain, Drained, Portcullis, drain};
 pub use guard::{Claim, OnErr};
 pub use halt::EXIT_CODE;
+pub use locked::Locked;
+#[cfg(feature = "reqwest")]
+pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
 pub use portcullis_macros::{boundary, budgeted, once};

@@ -39,8 +39,10 @@ pub unsafe extern "C" fn getaddrinfo(
 ) -> std::ffi::c_int {
     // SAFETY: see above; null is looked at first.
     let hangs = !node.is_null() && unsafe { std::ffi::CStr::from_ptr(node) } == c"hangs.invalid";
-    while hangs {
-        std::thread::park();
+    if hangs {
+        loop {
+            std::thread::park();
+        }
     }
     libc::EAI_NONAME
 }

@@ -210,7 +210,7 @@ fn asks_too_often() -> Result<u32, Refused> {
 #[test]
 fn a_call_that_cannot_return_the_refusal_ends_the_process() {
     let gate = Gate::allowing();
-    let ended = testing::catch(|| gate.scope_sync(|| asks_too_often())).unwrap_err();
+    let ended = testing::catch(|| gate.scope_sync(asks_too_often)).unwrap_err();
     assert_eq!((ended.code(), ended.action()), ("budget_steps", "only_asks"));
     assert_eq!(gate.crossed().len(), 2, "the third never reached the authority");
 }

@@ -54,6 +54,33 @@ fn a_body_whose_future_was_dropped_is_in_doubt() {
     }
 }
 
+/// A type that comes through a `macro_rules!` comes in an invisible group.
+macro_rules! grouped {
+    ($log:ident, $ty:ty, $body:block) => {
+        #[boundary(before_side_effect)]
+        fn grouped($log: &Log) -> $ty $body
+    };
+}
+
+grouped!(log, BoxFuture<'_, u64>, {
+    log.add("prefix");
+    Box::pin(async {
+        log.add("body");
+        1
+    })
+});
+
+#[test]
+fn a_future_in_a_group_is_seen() {
+    let log = Log::default();
+    log.gate().scope_sync(|| {
+        drop(grouped(&log));
+        assert_eq!(log.take(), [""; 0]);
+        assert_eq!(block_on(grouped(&log)), 1);
+        assert_eq!(log.take(), ["ask grouped", "prefix", "body"]);
+    });
+}
+
 #[once(key = "id")]
 fn panics(id: u64) -> Done {
     panic!("at {id}")

@@ -1,5 +1,6 @@
 //! One function never gets another's receipt.
 
+use pollster::block_on;
 use portcullis::testing::Gate;
 use portcullis::{boundary, once};
 
@@ -30,6 +31,53 @@ fn two_functions_of_one_name_are_told_apart() {
         assert_eq!(code(dollars::pay(1)), "action_ambiguous");
         assert_eq!(code(dollars::pay(2)), "action_ambiguous");
         assert_eq!(euros::pay(1).unwrap(), 1);
+    });
+}
+
+/// Neither `self` nor `Self`: to the attribute these look like free functions.
+impl<C: Currency> Shop<C> {
+    #[once(key = "id")]
+    fn settle(id: u64) -> Done {
+        Ok(id * C::CENTS)
+    }
+}
+
+trait Settles {
+    const CENTS: u64;
+
+    #[once(key = "id", skip(_later))]
+    async fn close(id: u64, _later: &[u64]) -> Done {
+        Ok(id * Self::CENTS)
+    }
+}
+
+impl Settles for Euro {
+    const CENTS: u64 = 1;
+}
+
+impl Settles for Dollar {
+    const CENTS: u64 = 2;
+}
+
+#[once(key = "id")]
+fn repeated<T: serde::Serialize>(id: u64, amount: T) -> Done {
+    drop(amount);
+    Ok(id)
+}
+
+#[test]
+fn a_function_of_two_types_is_two_places() {
+    Gate::allowing().scope_sync(|| {
+        assert_eq!(Shop::<Euro>::settle(10).unwrap(), 10);
+        assert_eq!(Shop::<Euro>::settle(10).unwrap(), 10);
+        assert_eq!(code(Shop::<Dollar>::settle(10)), "action_ambiguous");
+        assert_eq!(block_on(<Euro as Settles>::close(10, &[])).unwrap(), 10);
+        assert_eq!(code(block_on(<Dollar as Settles>::close(10, &[]))), "action_ambiguous");
+        // The arguments tell these apart.
+        assert_eq!(repeated(1, 5).unwrap(), 1);
+        assert_eq!(repeated(1, 5).unwrap(), 1);
+        assert_eq!(code(repeated(1, "five")), "key_conflict");
+        assert_eq!(repeated(2, "five").unwrap(), 2);
     });
 }
 

@@ -4,10 +4,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned, crypto};
 
 /// A server that is under way. It lives as long as the process.
 #[derive(Clone, Debug)]
@@ -19,6 +24,10 @@ pub struct Server {
 impl Server {
     /// Runs `script` for each connection.
     pub fn start(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Server {
+        Server::speaking(None, script)
+    }
+
+    fn speaking(tls: Option<Arc<ServerConfig>>, script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
@@ -27,8 +36,18 @@ impl Server {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { continue };
                 let number = counted.fetch_add(1, Ordering::SeqCst);
-                let script = Arc::clone(&script);
-                thread::spawn(move || script(&mut Connection { stream, number, served: 0 }));
+                let (script, tls) = (Arc::clone(&script), tls.clone());
+                thread::spawn(move || {
+                    let channel: Box<dyn Channel> = match (tls, stream.try_clone()) {
+                        (None, Ok(plain)) => Box::new(plain),
+                        (Some(tls), Ok(plain)) => match ServerConnection::new(tls) {
+                            Ok(session) => Box::new(StreamOwned::new(session, plain)),
+                            Err(_) => return,
+                        },
+                        (_, Err(_)) => return,
+                    };
+                    script(&mut Connection { channel, stream, number, served: 0 });
+                });
             }
         });
         Server { address, connections }
@@ -36,15 +55,24 @@ impl Server {
 
     /// A server that registers every device, and runs `answer` for every question.
     pub fn judge(answer: impl Fn(&mut Connection) + Send + Sync + 'static) -> Server {
-        Server::start(move |connection| {
-            while let Some(request) = connection.request() {
-                if request.path().ends_with("/register") {
-                    connection.send(json(r#"{"status":"ok","handler":"devices/register"}"#));
-                } else {
-                    answer(connection);
-                }
-            }
-        })
+        Server::start(judging(answer))
+    }
+
+    /// The same over TLS, with the certificate and the key in these PEM files.
+    pub fn judge_over_tls(
+        certificate: &Path,
+        key: &Path,
+        answer: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Server {
+        let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a certificate that fits the key");
+        Server::speaking(Some(Arc::new(config)), judging(answer))
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -63,9 +91,28 @@ impl Server {
     }
 }
 
+fn judging(
+    answer: impl Fn(&mut Connection) + Send + Sync + 'static,
+) -> impl Fn(&mut Connection) + Send + Sync + 'static {
+    move |connection| {
+        while let Some(request) = connection.request() {
+            if request.path().ends_with("/register") {
+                connection.send(json(r#"{"status":"ok","handler":"devices/register"}"#));
+            } else {
+                answer(connection);
+            }
+        }
+    }
+}
+
+/// What bytes go through: the stream itself, or TLS over it.
+trait Channel: Read + Write {}
+
+impl<T: Read + Write> Channel for T {}
+
 /// One connection, as its script sees it.
-#[derive(Debug)]
 pub struct Connection {
+    channel: Box<dyn Channel>,
     stream: TcpStream,
     /// How many connections there were before this one.
     pub number: usize,
@@ -105,7 +152,7 @@ impl Connection {
     fn read_until(&mut self, text: &mut Vec<u8>, done: impl Fn(&[u8]) -> bool) -> Option<()> {
         let mut byte = [0];
         while !done(text) {
-            match self.stream.read(&mut byte) {
+            match self.channel.read(&mut byte) {
                 Ok(1) => text.push(byte[0]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 _ => return None,
@@ -117,19 +164,19 @@ impl Connection {
     /// Writes all of it.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // A client that does not want to hear it is what the tests are about.
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = self.channel.write_all(bytes.as_ref()).and_then(|()| self.channel.flush());
     }
 
     /// Writes `bytes` again and again, as fast as they are taken, until the client has gone.
     pub fn send_for_ever(&mut self, bytes: impl AsRef<[u8]>) {
-        while self.stream.write_all(bytes.as_ref()).is_ok() {}
+        while self.channel.write_all(bytes.as_ref()).is_ok() {}
     }
 
     /// Writes in pieces of `size`, with a pause before each.
     pub fn drip(&mut self, bytes: impl AsRef<[u8]>, size: usize, pause: Duration) {
         for piece in bytes.as_ref().chunks(size) {
             thread::sleep(pause);
-            if self.stream.write_all(piece).is_err() {
+            if self.channel.write_all(piece).and_then(|()| self.channel.flush()).is_err() {
                 return;
             }
         }
@@ -143,7 +190,7 @@ impl Connection {
     /// Says nothing until the client has gone.
     pub fn hang(&mut self) {
         let mut rest = Vec::new();
-        let _ = self.stream.read_to_end(&mut rest);
+        let _ = self.channel.read_to_end(&mut rest);
     }
 
     /// No more is written; the client sees the end of the stream.

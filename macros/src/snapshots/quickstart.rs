@@ -1,5 +1,4 @@
 async fn refund(order_id: &str, cents: u64) -> Result<Receipt, RefundError> {
-    #[allow(unused_imports)]
     use {once as _, budgeted as _};
     static __SITE: ::portcullis::__private::Site = ::portcullis::__private::Site::named(
             ::core::env!("CARGO_PKG_NAME"),

@@ -45,6 +45,7 @@ pub struct Plain;
 pub struct Once {
     pub(super) key: Key,
     pub(super) payload: Payload,
+    pub(super) place: Option<fn() -> &'static str>,
 }
 
 impl<K: Asked> Call<K, Plain> {
@@ -57,7 +58,7 @@ impl<K: Asked> Call<K, Plain> {
     /// Adds the claim.
     pub fn once(self, key: Key, payload: Payload) -> Call<K, Once> {
         let Call { bare, layer: Plain, handover } = self;
-        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload }, handover }
+        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover }
     }
 
     /// The body of an async function that binds its permit.
@@ -74,6 +75,13 @@ impl<K: Asked> Call<K, Plain> {
 }
 
 impl<K: Asked> Call<K, Once> {
+    /// Where an unnamed action is, as the name of a closure that stands there. Unlike that of an item it names the types
+    /// of an `impl` around the function, so `Shop<Euro>::pay` is not `Shop<Dollar>::pay`.
+    pub fn here<F>(mut self, _: &F) -> Self {
+        self.layer.place = Some(std::any::type_name::<F>);
+        self
+    }
+
     /// The body of an async function that binds its permit or its claim.
     pub fn bind<F, R>(&mut self, body: F) -> impl Future<Output = R> + use<F, R, K>
     where

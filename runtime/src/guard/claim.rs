@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use crate::gate::OpenClaim;
-use crate::ledger::{Attempt, Digest, SettleRequest, Settled, Settlement, Store, Ticket};
+use crate::ledger::{Attempt, AuditRecord, Digest, SettleRequest, Settled, Settlement, Store, Ticket};
 
 /// The claim of a running `#[once]` body; bound by `claim = NAME`.
 pub struct Claim<'call>(&'call ClaimState);
@@ -82,6 +83,17 @@ impl Held {
 
     pub(super) fn did_not_happen(&self) -> bool {
         self.state.did_not_happen.load(Ordering::Acquire)
+    }
+
+    /// For what the happy path has no place for. Appended with the next commit.
+    pub(super) fn put_in_audit(&self, kind: &'static str, action: &str) {
+        drop(self.store.audit(AuditRecord {
+            kind,
+            actor: "body".into(),
+            action: action.into(),
+            detail: serde_json::json!({ "attempt": self.attempt.0, "epoch": self.epoch }),
+            at: SystemTime::now(),
+        }));
     }
 
     pub(super) fn settle(&mut self, settlement: Settlement) -> Ticket<Settled> {

@@ -278,7 +278,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
         let ticket = store.claim(ClaimRequest {
             namespace: namespace.into(),
             action: action.to_string(),
-            place: facts.place.map(|place| place().to_owned()),
+            place: once.place.or(facts.place).map(|place| place().to_owned()),
             key,
             digest,
             fingerprint,
@@ -344,6 +344,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
             Ok(value) => {
                 if held.did_not_happen() {
                     tracing::warn!(target: "portcullis", action = &*begun.action, "did_not_happen() was said, and Ok returned: Ok counts");
+                    held.put_in_audit("did_not_happen_ignored", &begun.action);
                 }
                 match receipt::<R>(value) {
                     Ok((bytes, value)) => (Settlement::Committed(Some(bytes), ReceiptLoss::None), R::from_value(value)),

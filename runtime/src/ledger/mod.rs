@@ -144,6 +144,13 @@ pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
     sqlite::open(url)
 }
 
+/// There is no store without a feature that brings one.
+#[cfg(not(feature = "sqlite"))]
+pub(crate) fn open(_url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
+    Err(Refused::new(crate::refused::Kind::LedgerUnavailable, "portcullis", "no ledger is compiled in")
+        .advise("turn on portcullis' feature `sqlite`"))
+}
+
 /// A store that forgets everything with the process: for `portcullis::testing`.
 #[cfg(feature = "testing")]
 pub(crate) fn open_in_memory() -> std::sync::Arc<dyn Store> {

@@ -25,6 +25,11 @@ fn by_another_name() -> impl Job {
 }
 
 #[boundary(before_cost)]
+fn in_a_result() -> Result<Pin<Box<dyn Future<Output = u64>>>, Refused> {
+    Ok(Box::pin(async { 1 }))
+}
+
+#[boundary(before_cost)]
 async fn twice_wrapped() -> Pin<Box<dyn Future<Output = u64> + Send>> {
     Box::pin(async { 1 })
 }

@@ -52,12 +52,23 @@ macro_rules! functions {
         }
     };
 }
-functions!(from_macro, id, Refusable, { Refusable::Ok(id) }, ::std::pin::Pin<::std::boxed::Box<dyn ::std::future::Future<Output = u64>>>, {
-    ::std::boxed::Box::pin(async { 1 })
-});
+functions!(
+    from_macro,
+    id,
+    Refusable,
+    { Refusable::Ok(id) },
+    ::std::pin::Pin<::std::boxed::Box<dyn ::std::future::Future<Output = u64>>>,
+    { ::std::boxed::Box::pin(async { 1 }) }
+);
 
 fn main() {
     if false {
-        let _ = (names(1, 2, 3, 4, 5, 6, 7), names_async(1, 2, 3, 4, 5, 6, 7), r#match(1), from_macro(1), later::from_macro());
+        let _ = (
+            names(1, 2, 3, 4, 5, 6, 7),
+            names_async(1, 2, 3, 4, 5, 6, 7),
+            r#match(1),
+            from_macro(1),
+            later::from_macro(),
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! An attribute of ours brings no warning along, and fulfils no expectation of the user's.
 #![deny(warnings, missing_docs, unreachable_pub, unused_qualifications, rust_2018_idioms, let_underscore_drop)]
-#![forbid(unsafe_code)]
+#![forbid(unsafe_code, unused_imports, unreachable_code, clippy::all)]
 
 use portcullis::{Refused, boundary, budgeted, once};
 

@@ -111,6 +111,29 @@ impl<T: Send + Sync> S<T> {
         Ok(&mut self.1)
     }
 
+    #[boundary(before_cost, permit = allowed)]
+    pub fn get_with_permit(&mut self) -> R<&mut u32> {
+        self.1 += u32::from(allowed.boundary() == portcullis::Boundary::BeforeCost);
+        Ok(&mut self.1)
+    }
+
+    #[boundary(before_cost, permit = allowed)]
+    pub async fn get_later(&mut self) -> R<&mut u32> {
+        std::future::ready(&allowed).await;
+        self.1 += 1;
+        Ok(&mut self.1)
+    }
+
+    #[boundary(before_cost, permit = allowed)]
+    pub async fn choose<'a, F: Fn(&str) -> bool + Send>(&self, a: &'a str, b: &'a str, f: F) -> &'a str {
+        let _ = allowed.boundary();
+        if f(a) {
+            return a;
+        }
+        std::future::ready(()).await;
+        b
+    }
+
     #[boundary(before_cost)]
     pub fn shared(self: Arc<Self>) -> R<u32> {
         Ok(self.1)
@@ -177,7 +200,12 @@ pub fn moves_its_key(tenant: String, order: String) -> R<String> {
 #[once(key = "order:{symbol}:{request.1}", on_err = judge, wait = "5s", retain = "30d")]
 #[budgeted(max_cost = "5.00 USD", cost = "0.02 USD", per = symbol, max_duration = "30m", max_depth = DEPTH)]
 #[boundary(before_fan_out, width = request.0, resource = symbol, with = gate(), on_deny = "return", refused = refuse)]
-pub fn everything(request: (usize, u64), symbol: String, #[cfg(not(any()))] kept: u64, #[cfg(any())] gone: u64) -> Result<u64, String> {
+pub fn everything(
+    request: (usize, u64),
+    symbol: String,
+    #[cfg(not(any()))] kept: u64,
+    #[cfg(any())] gone: u64,
+) -> Result<u64, String> {
     drop(symbol);
     Ok(request.1 + kept)
 }
@@ -200,7 +228,9 @@ fn send<T: Send>(_: T) {}
 
 fn main() {
     if false {
-        let s = S(1u8, 1);
+        let mut s = S(1u8, 1);
+        send(s.get_later());
+        send(s.choose("", "", |_| true));
         drop(coerces_async(true));
         send(boxed(1));
         send(returns_a_future(&1));
