@@ -91,7 +91,7 @@ impl Held {
             kind,
             actor: "body".into(),
             action: action.into(),
-            detail: serde_json::json!({ "attempt": self.attempt.0, "epoch": self.epoch }),
+            detail: serde_json::json!({ "attempt": self.attempt.0.to_string(), "epoch": self.epoch }),
             at: SystemTime::now(),
         }));
     }
