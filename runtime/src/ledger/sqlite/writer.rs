@@ -104,6 +104,8 @@ impl Writer {
                     self.parked.refuse_all(messages::draining);
                     self.drains.push(drain);
                 }
+                // Its caller had gone before anything was done for it: who comes after it must not meet it.
+                Op::Claim(claiming) if claiming.reply.is_abandoned() => {}
                 Op::Settle(_) | Op::Audit(_) | Op::Claim(_) => ops.push(op),
             }
         }
