@@ -309,3 +309,43 @@ impl hyper::rt::Write for Socket {
         self.writer().poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// An address at which nobody listens, and one at which somebody does.
+    fn addresses() -> (SocketAddr, SocketAddr, TcpListener) {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        (closed, listener.local_addr().unwrap(), listener)
+    }
+
+    #[test]
+    fn an_address_that_refuses_does_not_hide_one_that_answers() {
+        let (closed, open, _listener) = addresses();
+        for order in [vec![closed, open], vec![open, closed], vec![closed, closed, open]] {
+            assert_eq!(block_on(connect(order)).unwrap().peer_addr().unwrap(), open);
+        }
+    }
+
+    #[test]
+    fn where_no_address_answers_there_is_an_error() {
+        let (closed, ..) = addresses();
+        assert_eq!(block_on(connect(vec![closed, closed])).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(block_on(connect(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn localhost_is_this_machine_whatever_is_said_elsewhere() {
+        let base = Base::parse("http://localhost:8080").unwrap();
+        let addresses = block_on(resolve(&base)).unwrap();
+        assert!(!addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback()));
+    }
+}
