@@ -7,26 +7,18 @@
 //! 4. Every act of a person is an event, in the same transaction.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
-use serde_json::json;
 
-use super::{
-    Answering, Authority, DecisionId, Denial, Device, Fault, FaultKind, Grant, Question, Registration, Verdict,
-};
+use super::{Answering, Authority, Denial, Device, Fault, FaultKind, Question, Registration, Verdict};
 use crate::refused::Refused;
-use crate::sqlite::{
-    ChainEntry, Create, Database, Failure, Flush, Place, Trouble, TroubleKind, append, now_ms, retry, time,
-};
+use crate::sqlite::{Place, Trouble, TroubleKind, time};
+use book::{Book, fault, revoked, set_revoked};
 
-/// How long an act of a person waits for a lock.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a question waits for one, deadline or not: reads are microseconds, and this is somebody else's thread.
-const READ_PATIENCE: Duration = Duration::from_millis(200);
+mod book;
 
 /// The embedded authority: who may, in the ledger's own database.
 ///
@@ -51,16 +43,7 @@ const READ_PATIENCE: Duration = Duration::from_millis(200);
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Local(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    place: Place,
-    /// Two connections, so that a question never waits for an act.
-    questions: Mutex<Option<Database>>,
-    acts: Mutex<Option<Database>>,
-    pid: u32,
-}
+pub struct Local(Arc<Book>);
 
 /// A device as the embedded authority knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -98,12 +81,7 @@ impl Local {
     /// The authority in the database at `path`. Reads nothing: the file is opened, and made, at the first question or act.
     #[must_use]
     pub fn open(path: impl Into<PathBuf>) -> Self {
-        Local(Arc::new(Inner {
-            place: Place::File(path.into()),
-            questions: Mutex::new(None),
-            acts: Mutex::new(None),
-            pid: std::process::id(),
-        }))
+        Local(Arc::new(Book::new(Place::File(path.into()))))
     }
 
     /// The authority in the ledger at `sqlite:PATH`.
@@ -124,7 +102,7 @@ impl Local {
     /// # Errors
     /// [`Kind::LedgerUnavailable`](crate::Kind::LedgerUnavailable) if the database can't be read.
     pub fn devices(&self) -> Result<Vec<KnownDevice>, Refused> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + book::PATIENCE;
         let read = self.0.read(until, |connection| {
             let mut statement =
                 connection.prepare("SELECT id, revoked, registered_ms, changed_ms FROM device ORDER BY id")?;
@@ -214,7 +192,7 @@ impl Local {
     /// # Errors
     /// [`Kind::LedgerUnavailable`](crate::Kind::LedgerUnavailable) if the database can't be read.
     pub fn halted(&self) -> Result<bool, Refused> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + book::PATIENCE;
         let read = self
             .0
             .read(until, |connection| Ok(connection.query_row("SELECT engaged FROM halt", [], |row| row.get(0))?));
@@ -229,160 +207,6 @@ impl Local {
         body: impl FnOnce(&Connection, i64) -> Result<Acted, Trouble>,
     ) -> Result<Acted, Refused> {
         self.0.act(kind, actor, device, body).map_err(|trouble| self.0.refuse(&trouble))
-    }
-}
-
-fn revoked(connection: &Connection, device: &Device) -> Result<Option<bool>, Trouble> {
-    Ok(connection
-        .prepare_cached("SELECT revoked FROM device WHERE id = ?1")?
-        .query_row([device.as_str()], |row| row.get(0))
-        .optional()?)
-}
-
-fn set_revoked(connection: &Connection, device: &Device, revoked: bool, now: i64) -> Result<Acted, Trouble> {
-    let sql = "UPDATE device SET revoked = ?2, changed_ms = ?3 WHERE id = ?1";
-    connection.execute(sql, params![device.as_str(), revoked, now])?;
-    Ok(Acted::Done)
-}
-
-/// Where one device stands, all of it from one snapshot.
-struct Standing {
-    halted: bool,
-    /// `None`: not known.
-    revoked: Option<bool>,
-}
-
-impl Inner {
-    fn refuse(&self, trouble: &Trouble) -> Refused {
-        trouble.refuse("authority", &format!("the local authority at {} can't be used", self.place.shown()))
-    }
-
-    fn check_process(&self) -> Result<(), Trouble> {
-        if self.pid == std::process::id() {
-            return Ok(());
-        }
-        Err(Trouble::new(TroubleKind::Forked, "this process is a fork of the one that opened it"))
-    }
-
-    fn read<T>(&self, until: Instant, body: impl Fn(&Connection) -> Result<T, Trouble>) -> Result<T, Trouble> {
-        self.check_process()?;
-        let mut slot = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = opened(&mut slot, &self.place, until)?;
-        retry(until, || body(database.connection()?))
-    }
-
-    fn write<T>(
-        &self,
-        body: impl FnOnce(&Connection, crate::sqlite::OwnerId) -> Result<T, Trouble>,
-    ) -> Result<T, Trouble> {
-        self.check_process()?;
-        let until = Instant::now() + PATIENCE;
-        let mut slot = self.acts.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = opened(&mut slot, &self.place, until)?;
-        let owner = database.enrol(until)?;
-        database.write(until, Flush::Disk, |connection| body(connection, owner)).map_err(Failure::trouble)
-    }
-
-    fn act(
-        &self,
-        kind: &str,
-        actor: &str,
-        device: Option<&Device>,
-        body: impl FnOnce(&Connection, i64) -> Result<Acted, Trouble>,
-    ) -> Result<Acted, Trouble> {
-        self.write(|connection, owner| {
-            let now = now_ms();
-            let acted = body(connection, now)?;
-            match acted {
-                // Invariant 4.
-                Acted::Done => {
-                    let detail = json!({ "device": device.map(Device::as_str) }).to_string();
-                    let entry =
-                        ChainEntry { at_ms: now, kind, actor, action: "", digest: None, epoch: None, detail: &detail };
-                    append(connection, owner, &entry)?;
-                }
-                Acted::Already | Acted::UnknownDevice => {}
-            }
-            Ok(acted)
-        })
-    }
-
-    /// Makes the device known, and says whether it is revoked.
-    fn register(&self, device: &Device, actor: &str) -> Result<(bool, Acted), Trouble> {
-        // Most registrations are of devices that are known: these need no write.
-        if let Some(revoked) = self.read(Instant::now() + PATIENCE, |connection| revoked(connection, device))? {
-            return Ok((revoked, Acted::Already));
-        }
-        let mut found = false;
-        let acted = self.act("device_registered", actor, Some(device), |connection, now| {
-            let sql = "INSERT INTO device(id, revoked, registered_ms, changed_ms) VALUES(?1, 0, ?2, ?2)
-                       ON CONFLICT(id) DO NOTHING";
-            let added = connection.execute(sql, params![device.as_str(), now])?;
-            // Invariant 3: somebody may have been faster.
-            found = revoked(connection, device)?.unwrap_or(true);
-            Ok(if added == 0 { Acted::Already } else { Acted::Done })
-        })?;
-        Ok((found, acted))
-    }
-
-    fn standing(&self, device: &Device, until: Instant) -> Result<Standing, Trouble> {
-        self.read(until, |connection| {
-            let sql = "SELECT engaged, (SELECT revoked FROM device WHERE id = ?1) FROM halt";
-            Ok(connection
-                .prepare_cached(sql)?
-                .query_row([device.as_str()], |row| Ok(Standing { halted: row.get(0)?, revoked: row.get(1)? }))?)
-        })
-    }
-
-    fn decide(&self, question: &Question) -> Verdict {
-        let until = question.deadline.min(Instant::now() + READ_PATIENCE);
-        let standing = match self.standing(&question.device, until) {
-            Ok(standing) => standing,
-            // Invariant 2.
-            Err(trouble) => return Verdict::Fault(fault(&trouble)),
-        };
-        let Some(id) = DecisionId::new(format!("local-{}", uuid::Uuid::now_v7())) else {
-            return Verdict::Fault(Fault::new(FaultKind::Malformed, "no decision id could be made"));
-        };
-        let no = |code| Verdict::Deny(Denial::new(code).with_decision(Some(id.clone())));
-        // Invariant 1.
-        match standing {
-            Standing { halted: true, revoked: _ } => no("HALTED"),
-            Standing { halted: false, revoked: None } => no("DEVICE_UNKNOWN"),
-            Standing { halted: false, revoked: Some(true) } => no("DEVICE_REVOKED"),
-            Standing { halted: false, revoked: Some(false) } => {
-                Verdict::Allow(Grant::new(id).for_device(question.device.as_str()))
-            }
-        }
-    }
-}
-
-fn fault(trouble: &Trouble) -> Fault {
-    let kind = match trouble.kind() {
-        TroubleKind::Busy => FaultKind::Timeout,
-        TroubleKind::Corrupt | TroubleKind::Statement | TroubleKind::Newer => FaultKind::Malformed,
-        TroubleKind::Full
-        | TroubleKind::ReadOnly
-        | TroubleKind::Unsuitable
-        | TroubleKind::Missing
-        | TroubleKind::Replaced
-        | TroubleKind::Forked
-        | TroubleKind::Io
-        | TroubleKind::Closed => FaultKind::Unreachable,
-    };
-    Fault::new(kind, format!("the local authority's database: {trouble}"))
-}
-
-/// The database in `slot`, opened if it is not, and anew if another file lies at its path now.
-fn opened<'a>(slot: &'a mut Option<Database>, place: &Place, until: Instant) -> Result<&'a mut Database, Trouble> {
-    // A database that was exchanged must not go on answering for the new one.
-    let stale = slot.as_ref().is_some_and(|database| database.is_closed() || database.still_there().is_err());
-    if stale {
-        *slot = None;
-    }
-    match slot {
-        Some(database) => Ok(database),
-        None => Ok(slot.insert(Database::open(place, Create::Yes, until)?)),
     }
 }
 

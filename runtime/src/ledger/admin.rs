@@ -1,19 +1,19 @@
 //! Looking into a ledger from outside: for operators, and for the command `portcullis ledger`.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use rusqlite::params_from_iter;
 use rusqlite::types::Value;
-use rusqlite::{Row, params_from_iter};
-use serde::{Serialize, Serializer};
 
 use super::Digest;
-use super::key::hex;
-use super::rules::State;
 use crate::refused::{Kind, Refused};
-use crate::sqlite::{
-    Create, Database, Holder, OwnerId, Place, Trouble, TroubleKind, holder, now_ms, retry, time, verify,
-};
+use crate::sqlite::{Create, Database, Place, Trouble, TroubleKind, retry, time, verify};
+use record::COLUMNS;
+
+mod record;
+
+pub use record::{ClaimState, Event, Owner, Record};
 
 /// How long to wait for a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,133 +39,6 @@ pub struct Ledger {
     database: Mutex<Database>,
     shown: String,
     pid: u32,
-}
-
-/// Where a claim stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ClaimState {
-    /// Its body is running.
-    Pending,
-    /// It happened.
-    Committed,
-    /// Its error is the outcome.
-    Failed,
-    /// Its body was started, and nobody knows how that ended. Also what a dead process left pending.
-    InDoubt,
-    /// It surely did not happen: the key is free, for the same payload.
-    Open,
-    /// It happened, and its receipt is no longer kept.
-    Expired,
-}
-
-impl ClaimState {
-    /// Every state there is.
-    pub const ALL: [ClaimState; 6] = [
-        ClaimState::Pending,
-        ClaimState::Committed,
-        ClaimState::Failed,
-        ClaimState::InDoubt,
-        ClaimState::Open,
-        ClaimState::Expired,
-    ];
-
-    /// The stable name, such as `in_doubt`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            ClaimState::Pending => "pending",
-            ClaimState::Committed => "committed",
-            ClaimState::Failed => "failed",
-            ClaimState::InDoubt => "in_doubt",
-            ClaimState::Open => "open",
-            ClaimState::Expired => "expired",
-        }
-    }
-}
-
-impl std::fmt::Display for ClaimState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// A process that has written to a ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Owner {
-    /// Its number in this ledger.
-    pub id: i64,
-    /// The machine's name.
-    pub host: String,
-    /// Its process id there.
-    pub pid: u32,
-    /// Its program's file name.
-    pub program: String,
-    /// When it first wrote.
-    #[serde(serialize_with = "rfc3339")]
-    pub since: SystemTime,
-    /// It still runs: the kernel holds its lock.
-    pub alive: bool,
-}
-
-/// One claim as the ledger holds it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Record {
-    /// The claim's identity, in hexadecimal. What messages show the beginning of.
-    pub id: String,
-    /// The configured namespace.
-    pub namespace: String,
-    /// The action.
-    pub action: String,
-    /// Where in the code a defaulted action stands.
-    pub place: Option<String>,
-    /// The key's text.
-    pub key: String,
-    /// Where the claim stands.
-    pub state: ClaimState,
-    /// How many starts were granted.
-    pub epoch: u64,
-    /// The latest attempt's id.
-    pub attempt: String,
-    /// The process of the latest attempt.
-    pub owner: Option<Owner>,
-    /// When the latest attempt began.
-    #[serde(serialize_with = "rfc3339")]
-    pub claimed_at: SystemTime,
-    /// When it came to where it stands.
-    #[serde(serialize_with = "maybe_rfc3339")]
-    pub settled_at: Option<SystemTime>,
-    /// Until when the receipt is kept, if not for ever.
-    #[serde(serialize_with = "maybe_rfc3339")]
-    pub kept_until: Option<SystemTime>,
-    /// How an attempt in doubt, or one that was released, ended.
-    pub ended: Option<String>,
-    /// The receipt, or the recorded error.
-    pub receipt: Option<serde_json::Value>,
-    /// The payload's fingerprint, in hexadecimal.
-    pub fingerprint: String,
-}
-
-/// Something that happened off the happy path.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Event {
-    /// When.
-    #[serde(serialize_with = "rfc3339")]
-    pub at: SystemTime,
-    /// What, such as `in_doubt` or `device_revoked`.
-    pub kind: String,
-    /// Who.
-    pub actor: String,
-    /// The action that it was about.
-    pub action: String,
-    /// Which start of the claim it was about.
-    pub epoch: Option<i64>,
-    /// The rest.
-    pub detail: serde_json::Value,
 }
 
 /// Which claims to list; all of them, unless it says otherwise.
@@ -212,11 +85,6 @@ impl Filter {
         self
     }
 }
-
-const COLUMNS: &str =
-    "SELECT claim.digest, action.namespace, action.name, action.place, claim.key, claim.state, claim.epoch,
-    claim.attempt, claim.owner, claim.claimed_ms, claim.settled_ms, claim.retain_ms, claim.ended, claim.receipt,
-    claim.fingerprint FROM claim JOIN action ON action.id = claim.action";
 
 impl Ledger {
     /// Opens the ledger at `sqlite:PATH`.
@@ -365,75 +233,10 @@ fn records(
         if found.len() >= limit {
             break;
         }
-        let record = record(database, row)?;
+        let record = record::read(database, row)?;
         if wanted(&record) {
             found.push(record);
         }
     }
     Ok(found)
-}
-
-fn record(database: &Database, row: &Row<'_>) -> Result<Record, Trouble> {
-    let side = database.side().map(|side| &**side);
-    let owner = holder(database.connection()?, side, OwnerId(row.get(8)?))?.map(Owner::from);
-    let code: i64 = row.get(5)?;
-    let state = State::from_code(code).ok_or_else(|| {
-        Trouble::new(TroubleKind::Statement, format!("a claim's state is {code}, which this release does not know"))
-    })?;
-    let settled_ms: Option<i64> = row.get(10)?;
-    let retain_ms: Option<i64> = row.get(11)?;
-    let kept_until = settled_ms.zip(retain_ms).map(|(settled, retain)| settled.saturating_add(retain));
-    let alive = owner.as_ref().is_some_and(|owner| owner.alive);
-    let state = match state {
-        State::Pending if alive => ClaimState::Pending,
-        State::Pending | State::InDoubt => ClaimState::InDoubt,
-        State::Committed if kept_until.is_some_and(|until| until <= now_ms()) => ClaimState::Expired,
-        State::Committed => ClaimState::Committed,
-        State::Failed => ClaimState::Failed,
-        State::Open => ClaimState::Open,
-        State::Expired => ClaimState::Expired,
-    };
-    let receipt: Option<String> = row.get(13)?;
-    let attempt: [u8; 16] = row.get(7)?;
-    Ok(Record {
-        id: hex(&row.get::<_, [u8; 32]>(0)?),
-        namespace: row.get(1)?,
-        action: row.get(2)?,
-        place: row.get(3)?,
-        key: row.get(4)?,
-        state,
-        epoch: row.get::<_, i64>(6)?.unsigned_abs(),
-        attempt: uuid::Uuid::from_bytes(attempt).to_string(),
-        owner,
-        claimed_at: time(row.get(9)?),
-        settled_at: settled_ms.map(time),
-        kept_until: kept_until.map(time),
-        ended: row.get(12)?,
-        receipt: receipt.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
-        fingerprint: hex(&row.get::<_, [u8; 32]>(14)?),
-    })
-}
-
-impl From<Holder> for Owner {
-    fn from(holder: Holder) -> Self {
-        Owner {
-            id: holder.id.0,
-            host: holder.host,
-            pid: holder.pid,
-            program: holder.program,
-            since: time(holder.since_ms),
-            alive: holder.alive,
-        }
-    }
-}
-
-fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
-}
-
-fn maybe_rfc3339<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    match at {
-        Some(at) => rfc3339(at, serializer),
-        None => serializer.serialize_none(),
-    }
 }

@@ -1,5 +1,7 @@
 //! The embedded authority against a real file.
 
+use std::time::Duration;
+
 use tempfile::TempDir;
 
 use super::*;

@@ -18,6 +18,8 @@ use crate::sqlite::{ChainEntry, Holder, OwnerId, SideFile, Trouble, append, hold
 /// Actions by namespace and name, as they are on record: nobody ever changes them.
 pub(super) type Actions = HashMap<String, HashMap<String, Rc<Action>>>;
 
+const REMEMBERED: usize = 4096;
+
 /// Where an operation is done.
 pub(super) struct Context<'a> {
     pub(super) connection: &'a Connection,
@@ -149,6 +151,10 @@ fn known_action(
 
 fn remember(actions: &mut Actions, request: &ClaimRequest, action: Action) -> Rc<Action> {
     let action = Rc::new(action);
+    // A name may be computed at run time: what is remembered must not grow with the data.
+    if actions.values().map(HashMap::len).sum::<usize>() >= REMEMBERED {
+        actions.clear();
+    }
     let names = actions.entry(request.namespace.clone()).or_default();
     names.insert(request.action.clone(), Rc::clone(&action));
     action
