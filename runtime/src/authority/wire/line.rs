@@ -18,7 +18,7 @@ use hyper::rt::ReadBufCursor;
 use hyper::{Request, Response};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -172,7 +172,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut under_way: Vec<Attempt> = Vec::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     let mut next = pin!(sleep_until(Instant::now()));
-    let stream = poll_fn(|cx| {
+    poll_fn(|cx| {
         loop {
             let mut made = None;
             under_way.retain_mut(|attempt| match attempt.as_mut().poll(cx) {
@@ -194,7 +194,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             }
             match waiting.next() {
                 Some(address) => {
-                    under_way.push(Box::pin(TcpStream::connect(address)));
+                    under_way.push(Box::pin(attempt(address)));
                     next.as_mut().reset(Instant::now() + STAGGER);
                 }
                 None if under_way.is_empty() => {
@@ -204,9 +204,14 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             }
         }
     })
-    .await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    .await
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.connect(address).await
 }
 
 fn tls_fault(error: &io::Error) -> Fault {
