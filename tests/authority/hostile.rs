@@ -555,16 +555,34 @@ fn closed_in_between() -> Case {
 
 #[test]
 fn only_an_accepted_certificate_speaks_for_the_authority() {
-    let file = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("authority/tls").join(name);
+    let room = tempfile::tempdir().unwrap();
+    let file = |name: &str| room.path().join(name);
+    let write = |name: &str, certificate: &rcgen::Certificate, key: &rcgen::KeyPair| {
+        std::fs::write(file(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(file(&format!("{name}.key")), key.serialize_pem()).unwrap();
+    };
+    let mut root = rcgen::CertificateParams::default();
+    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = rcgen::CertifiedIssuer::self_signed(root, rcgen::KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(file("root.pem"), root.pem()).unwrap();
+    for (name, host, until) in
+        [("good", "localhost", 2120), ("other", "other.example", 2120), ("expired", "localhost", 2021)]
+    {
+        let mut params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(until, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        write(name, &params.signed_by(&key, &root).unwrap(), &key);
+    }
+
     let at = |server: &Server, host: &str| format!("https://{host}:{}", server.address().port());
-    let allowing = |certificate: &str, key: &str| {
-        Server::judge_over_tls(&file(certificate), &file(key), |connection| connection.send(json(ALLOW)))
+    let allowing = |name: &str| {
+        Server::judge_over_tls(&file(&format!("{name}.pem")), &file(&format!("{name}.key")), |connection| {
+            connection.send(json(ALLOW));
+        })
     };
     let trusting = |case: Case| case.with("SSL_CERT_FILE", file("root.pem").display().to_string());
-
-    let good = allowing("localhost.pem", "localhost.key");
-    let other = allowing("other.pem", "other.key");
-    let expired = allowing("expired.pem", "localhost.key");
+    let (good, other, expired) = (allowing("good"), allowing("other"), allowing("expired"));
     all(vec![
         trusting(Case::new("an accepted certificate", at(&good, "localhost"), Expect::Runs(1))),
         trusting(Case::new("the same, twice on one connection", at(&good, "localhost"), Expect::Runs(2)).mode("twice")),
