@@ -27,6 +27,11 @@ pub(crate) fn imports(taken: &[Ident]) -> TokenStream {
     if taken.is_empty() {
         return TokenStream::new();
     }
+    // As tokens of ours the lint does not look at them, also inside of a `macro_rules!` of the user's.
+    let taken = taken.iter().cloned().map(|mut name| {
+        name.set_span(Span::mixed_site().located_at(name.span()));
+        name
+    });
     ours!(use {#(#taken as _),*};)
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Function {
 pub(crate) struct Param {
     /// The names that its pattern binds. `_` binds none, and the body can't see what it carries.
     pub(crate) bindings: Vec<Ident>,
+    /// A part of the pattern that may bind more: a macro's.
+    pub(crate) unseen: Option<Pat>,
     pub(crate) ty: Type,
     /// `#[cfg(…)]`: unlike the function's own, those of a parameter are still unresolved.
     pub(crate) cfgs: Vec<Attribute>,
@@ -114,35 +116,36 @@ impl Function {
 impl Param {
     fn read(arg: &FnArg) -> Option<Param> {
         let FnArg::Typed(typed) = arg else { return None };
-        let mut bindings = Vec::new();
-        bound(&typed.pat, &mut bindings);
+        let (mut bindings, mut unseen) = (Vec::new(), None);
+        bound(&typed.pat, &mut |pat| match pat {
+            Pat::Ident(pat) => bindings.push(pat.ident.clone()),
+            other => unseen = Some(other.clone()),
+        });
         let cfgs = typed.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).cloned().collect();
-        Some(Param { bindings, ty: (*typed.ty).clone(), cfgs })
+        Some(Param { bindings, unseen, ty: (*typed.ty).clone(), cfgs })
     }
 }
 
-fn bound(pat: &Pat, names: &mut Vec<Ident>) {
+/// Visits every name that a pattern binds, and every part whose names can't be seen.
+fn bound(pat: &Pat, visit: &mut impl FnMut(&Pat)) {
     match pat {
-        Pat::Ident(pat) => {
-            names.push(pat.ident.clone());
-            if let Some((_, pat)) = &pat.subpat {
-                bound(pat, names);
+        Pat::Ident(name) => {
+            visit(pat);
+            if let Some((_, pat)) = &name.subpat {
+                bound(pat, visit);
             }
         }
-        Pat::Paren(pat) => bound(&pat.pat, names),
-        Pat::Reference(pat) => bound(&pat.pat, names),
-        Pat::Type(pat) => bound(&pat.pat, names),
-        Pat::Slice(pat) => pat.elems.iter().for_each(|pat| bound(pat, names)),
-        Pat::Tuple(pat) => pat.elems.iter().for_each(|pat| bound(pat, names)),
-        Pat::TupleStruct(pat) => pat.elems.iter().for_each(|pat| bound(pat, names)),
-        Pat::Struct(pat) => pat.fields.iter().for_each(|field| bound(&field.pat, names)),
+        Pat::Paren(pat) => bound(&pat.pat, visit),
+        Pat::Reference(pat) => bound(&pat.pat, visit),
+        Pat::Type(pat) => bound(&pat.pat, visit),
+        Pat::Slice(pat) => pat.elems.iter().for_each(|pat| bound(pat, visit)),
+        Pat::Tuple(pat) => pat.elems.iter().for_each(|pat| bound(pat, visit)),
+        Pat::TupleStruct(pat) => pat.elems.iter().for_each(|pat| bound(pat, visit)),
+        Pat::Struct(pat) => pat.fields.iter().for_each(|field| bound(&field.pat, visit)),
         // The alternatives of an or-pattern bind the same names.
-        Pat::Or(pat) => {
-            if let Some(first) = pat.cases.first() {
-                bound(first, names);
-            }
-        }
-        _ => {}
+        Pat::Or(pat) => pat.cases.iter().take(1).for_each(|pat| bound(pat, visit)),
+        Pat::Wild(_) | Pat::Rest(_) | Pat::Path(_) | Pat::Lit(_) | Pat::Range(_) | Pat::Const(_) => {}
+        unseen => visit(unseen),
     }
 }
 

@@ -202,11 +202,8 @@ mod tests {
     use super::*;
 
     fn expand(key: Expr) -> String {
-        let function = Function::parse(quote!(
-            fn f(&self, order: u64, r#type: &str, Args { req, .. }: Args) {}
-        ))
-        .ok()
-        .unwrap();
+        let function =
+            Function::parse(quote! { fn f(&self, order: u64, r#type: &str, Args { req, .. }: Args) {} }).ok().unwrap();
         let mut errors = Errors::default();
         let key = Key::read(key, &mut errors);
         if let Some(key) = &key {

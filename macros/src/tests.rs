@@ -83,11 +83,7 @@ fn the_quickstart_expands_to_something_readable() {
 #[test]
 fn the_order_of_the_attributes_does_not_matter() {
     let [b, o, u] = [quote!(before_cost, on_deny = "return"), quote!(key = "id", wait = "5s"), quote!(max_steps = 5)];
-    let f = quote!(
-        fn f(id: u64) -> R {
-            g(id)
-        }
-    );
+    let f = quote! { fn f(id: u64) -> R { g(id) } };
     let of = |imports: [&str; 2], expansion: TokenStream| {
         // Only the imports that are kept alive tell which attribute came first.
         let text = pretty(expansion);
@@ -125,25 +121,13 @@ fn siblings_are_known_by_name_and_by_path() {
     let own = taken(quote!(#[::rt2::once(key = "id", crate = ::rt2)]));
     assert!(own.contains("::rt2::__private::once_sync"), "{own}");
     // Another crate's, by its path, is none of our business.
-    let text = pretty(budgeted(
-        quote!(max_steps = 5),
-        quote!(
-            #[cached::once(time = 10)]
-            fn f() -> R {
-                g()
-            }
-        ),
-    ));
+    let text = pretty(budgeted(quote!(max_steps = 5), quote! { #[cached::once(time = 10)] fn f() -> R { g() } }));
     assert!(text.starts_with("#[cached::once(time = 10)]\nfn f"), "{text}");
 }
 
 #[test]
 fn doubles_strangers_and_layers_are_refused() {
-    let f = quote!(
-        fn f(id: u64) -> R {
-            g(id)
-        }
-    );
+    let f = quote! { fn f(id: u64) -> R { g(id) } };
     refuses(once(quote!(key = "id"), quote!(#[once(key = "id")] #f)), &["a second `#[once(…)]`"]);
     refuses(once(quote!(key = "id"), quote!(#[portcullis::once(key = "id")] #f)), &["a second `#[once(…)]`"]);
     refuses(budgeted(quote!(max_steps = 1), quote!(#[once(time = 10)] #f)), &["does not look like portcullis's"]);
@@ -158,24 +142,13 @@ fn doubles_strangers_and_layers_are_refused() {
         &["is already guarded by an attribute that could not see"],
     );
     // A guarded function inside is not a layer of this one.
-    let inner = quote!(
-        fn f() -> R {
-            #[boundary(before_cost)]
-            fn g() {}
-            g()
-        }
-    );
+    let inner = quote! { fn f() -> R { #[boundary(before_cost)] fn g() {} g() } };
     refuses(budgeted(quote!(max_steps = 5), inner), &[]);
 }
 
 #[test]
 fn arguments_that_are_shared_stand_once() {
-    let item = quote!(
-        #[boundary(before_cost, action = "b")]
-        fn f(id: u64) -> R {
-            g(id)
-        }
-    );
+    let item = quote! { #[boundary(before_cost, action = "b")] fn f(id: u64) -> R { g(id) } };
     refuses(once(quote!(key = "id", action = "a"), item), &["`action` is given twice for this function"]);
 }
 
@@ -226,113 +199,31 @@ fn all_mistakes_are_reported_at_once_and_the_function_stands() {
 fn what_can_not_be_guarded_says_what_to_do_instead() {
     let here = quote!(before_cost);
     for (item, part) in [
-        (
-            quote!(
-                const fn f() {}
-            ),
-            "Remove `const`",
-        ),
-        (
-            quote!(
-                extern "C" fn f() {}
-            ),
-            "Guard a Rust function",
-        ),
-        (
-            quote!(
-                extern "C" fn f() {}
-            ),
-            "Guard a Rust function",
-        ),
-        (
-            quote!(
-                unsafe extern "C" fn f(a: u8, ...) {}
-            ),
-            "Guard a Rust function",
-        ),
-        (
-            quote!(
-                #[track_caller]
-                fn f() {}
-            ),
-            "remove it, or take the `&Location`",
-        ),
-        (
-            quote!(
-                fn f() -> impl IntoFuture<Output = R> {
-                    g()
-                }
-            ),
-            "write `async fn`",
-        ),
-        (
-            quote!(
-                fn f() -> Pin<Box<dyn Future>> {
-                    g()
-                }
-            ),
-            "write `Output = …`",
-        ),
+        (quote! { const fn f() {} }, "Remove `const`"),
+        (quote! { extern "C" fn f() {} }, "Guard a Rust function"),
+        (quote! { extern "C" fn f() {} }, "Guard a Rust function"),
+        (quote! { unsafe extern "C" fn f(a: u8, ...) {} }, "Guard a Rust function"),
+        (quote! { #[track_caller] fn f() {} }, "remove it, or take the `&Location`"),
+        (quote! { fn f() -> impl IntoFuture<Output = R> { g() } }, "write `async fn`"),
+        (quote! { fn f() -> Pin<Box<dyn Future>> { g() } }, "write `Output = …`"),
     ] {
         let found = reported(boundary(here.clone(), item));
         assert!(found.iter().any(|found| found.contains(part)), "{part}: {found:#?}");
     }
     for (item, part) in [
-        (
-            quote!(
-                pub struct S;
-            ),
-            "put the attribute on the function that does the work",
-        ),
-        (
-            quote!(
-                struct S {
-                    a: u8,
-                }
-            ),
-            "only a function can be guarded",
-        ),
+        (quote! { pub struct S; }, "put the attribute on the function that does the work"),
+        (quote! { struct S { a: u8, } }, "only a function can be guarded"),
         (quote!(impl S { fn f() {} }), "on each of its methods"),
-        (
-            quote!(
-                pub(crate) trait T {
-                    fn f();
-                }
-            ),
-            "on each of its methods",
-        ),
-        (
-            quote!(
-                mod m {
-                    fn f() {}
-                }
-            ),
-            "on each of its functions",
-        ),
-        (
-            quote!(
-                static S: u8 = 1;
-            ),
-            "only a function can be guarded",
-        ),
-        (
-            quote!(
-                const S: u8 = 1;
-            ),
-            "only a function can be guarded",
-        ),
+        (quote! { pub(crate) trait T { fn f(); } }, "on each of its methods"),
+        (quote! { mod m { fn f() {} } }, "on each of its functions"),
+        (quote! { static S: u8 = 1; }, "only a function can be guarded"),
+        (quote! { const S: u8 = 1; }, "only a function can be guarded"),
     ] {
         let tokens = boundary(here.clone(), quote!(#[once(key = "a")] #[doc = "kept"] #item));
         assert!(tokens.to_string().starts_with(&quote!(#[doc = "kept"] #item).to_string()), "{tokens}");
         refuses(tokens, &[part]);
     }
-    let bodiless = boundary(
-        here,
-        quote!(
-            fn f(&self);
-        ),
-    )
-    .to_string();
+    let bodiless = boundary(here, quote! { fn f(&self); }).to_string();
     assert!(bodiless.starts_with("fn f (& self) ;") && bodiless.contains("in each `impl`"), "{bodiless}");
 }
 
@@ -340,46 +231,11 @@ fn what_can_not_be_guarded_says_what_to_do_instead() {
 fn a_method_names_its_action() {
     let key = || quote!(key = "id");
     for (item, part) in [
-        (
-            quote!(
-                fn pay(&self, id: u64) -> R {
-                    g()
-                }
-            ),
-            "`#[once(action = \"….pay\", …)]`",
-        ),
-        (
-            quote!(
-                fn pay(self: Arc<Self>, id: u64) -> R {
-                    g()
-                }
-            ),
-            "a method's `#[once]`",
-        ),
-        (
-            quote!(
-                fn pay(id: u64) -> Result<Self, E> {
-                    g()
-                }
-            ),
-            "a method's `#[once]`",
-        ),
-        (
-            quote!(
-                fn pay<C: Currency>(id: u64) -> R {
-                    g()
-                }
-            ),
-            "`action = C::NAME`",
-        ),
-        (
-            quote!(
-                fn pay<const N: usize>(id: u64) -> R {
-                    g()
-                }
-            ),
-            "no argument tells one `N` from another",
-        ),
+        (quote! { fn pay(&self, id: u64) -> R { g() } }, "`#[once(action = \"….pay\", …)]`"),
+        (quote! { fn pay(self: Arc<Self>, id: u64) -> R { g() } }, "a method's `#[once]`"),
+        (quote! { fn pay(id: u64) -> Result<Self, E> { g() } }, "a method's `#[once]`"),
+        (quote! { fn pay<C: Currency>(id: u64) -> R { g() } }, "`action = C::NAME`"),
+        (quote! { fn pay<const N: usize>(id: u64) -> R { g() } }, "no argument tells one `N` from another"),
     ] {
         refuses(once(key(), item.clone()), &[part]);
         refuses(once(quote!(key = "id", action = "pay"), item.clone()), &[]);
@@ -387,96 +243,23 @@ fn a_method_names_its_action() {
         // Only receipts can be mixed up.
         refuses(boundary(quote!(before_cost), item), &[]);
     }
-    refuses(
-        once(
-            key(),
-            quote!(
-                fn pay<'a, C: Currency>(id: &'a Id<C>) -> R {
-                    g()
-                }
-            ),
-        ),
-        &[],
-    );
+    refuses(once(key(), quote! { fn pay<'a, C: Currency>(id: &'a Id<C>) -> R { g() } }), &[]);
 }
 
 #[test]
-fn receipts_need_a_type() {
+fn claims_need_to_know_what_they_keep() {
     let key = || quote!(key = "id");
-    refuses(
-        once(
-            key(),
-            quote!(
-                fn f(id: u64) -> Result<impl Sized, E> {
-                    g()
-                }
-            ),
-        ),
-        &["so it must know the type"],
-    );
-    refuses(
-        once(
-            key(),
-            quote!(
-                fn f(id: u64) -> ! {
-                    g()
-                }
-            ),
-        ),
-        &["a function that never returns has none"],
-    );
-    refuses(
-        once(
-            quote!(),
-            quote!(
-                fn f(id: u64) -> R {
-                    g()
-                }
-            ),
-        ),
-        &["`#[once(…)]` needs a key"],
-    );
-    refuses(
-        budgeted(
-            quote!(per = "task"),
-            quote!(
-                fn f(id: u64) -> R {
-                    g()
-                }
-            ),
-        ),
-        &["without a limit stops nothing"],
-    );
-    refuses(
-        boundary(
-            quote!(),
-            quote!(
-                fn f(id: u64) -> R {
-                    g()
-                }
-            ),
-        ),
-        &["must say where it stands"],
-    );
+    let hidden = quote! { fn f(id: u64, (a, pattern!(b)): P) -> R { g() } };
+    refuses(once(key(), hidden.clone()), &["can't see the names in this pattern"]);
+    refuses(boundary(quote!(before_cost), hidden), &[]);
+    refuses(once(key(), quote! { fn f(id: u64) -> Result<impl Sized, E> { g() } }), &["so it must know the type"]);
+    refuses(once(key(), quote! { fn f(id: u64) -> ! { g() } }), &["a function that never returns has none"]);
+    refuses(once(quote!(), quote! { fn f(id: u64) -> R { g() } }), &["`#[once(…)]` needs a key"]);
+    refuses(budgeted(quote!(per = "task"), quote! { fn f(id: u64) -> R { g() } }), &["without a limit stops nothing"]);
+    refuses(boundary(quote!(), quote! { fn f(id: u64) -> R { g() } }), &["must say where it stands"]);
     let several = quote!(before_cost, before_job, permit = p);
-    refuses(
-        boundary(
-            several,
-            quote!(
-                fn f() {}
-            ),
-        ),
-        &["a permit is for exactly one boundary"],
-    );
-    refuses(
-        boundary(
-            quote!(before_cost, before_cost),
-            quote!(
-                fn f() {}
-            ),
-        ),
-        &["`before_cost` is given twice"],
-    );
+    refuses(boundary(several, quote! { fn f() {} }), &["a permit is for exactly one boundary"]);
+    refuses(boundary(quote!(before_cost, before_cost), quote! { fn f() {} }), &["`before_cost` is given twice"]);
 }
 
 #[test]
@@ -493,14 +276,7 @@ fn a_half_typed_body_is_kept_and_still_guarded() {
     let tokens = boundary(quote!(before_cost), quote!(fn pay(id: ) -> R { g() }));
     assert!(tokens.to_string().starts_with("fn pay (id :) -> R { g () }"), "{tokens}");
     // So is a half-typed argument.
-    let tokens = once(
-        quote!(key = req.),
-        quote!(
-            fn pay(id: u64) -> R {
-                g()
-            }
-        ),
-    );
+    let tokens = once(quote!(key = req.), quote! { fn pay(id: u64) -> R { g() } });
     assert!(tokens.to_string().starts_with("fn pay (id : u64) -> R { g () }"), "{tokens}");
 }
 
@@ -537,14 +313,7 @@ fn every_binding_is_fingerprinted_and_nothing_else() {
 
 #[test]
 fn a_parameter_that_may_be_configured_away_takes_its_fingerprint_along() {
-    let expansion = once(
-        quote!(key = "a"),
-        quote!(
-            fn f(a: u8, #[cfg(unix)] b: u8, c: u8) -> R {
-                g()
-            }
-        ),
-    );
+    let expansion = once(quote!(key = "a"), quote! { fn f(a: u8, #[cfg(unix)] b: u8, c: u8) -> R { g() } });
     let text = expansion.to_string();
     let link = r#"let payload = :: portcullis :: __private :: Payload :: new () . arg ("a" , & a) ; # [cfg (unix)] let payload = payload . arg ("b" , & b) ; let payload = payload . arg ("c" , & c) ;"#;
     assert!(text.contains(link), "{text}");
@@ -553,11 +322,7 @@ fn a_parameter_that_may_be_configured_away_takes_its_fingerprint_along() {
 #[test]
 fn only_what_can_return_a_refusal_needs_a_type_that_carries_one() {
     let f = || {
-        quote!(
-            fn f(id: u64) -> R {
-                g(id)
-            }
-        )
+        quote! { fn f(id: u64) -> R { g(id) } }
     };
     let ends = |tokens: TokenStream| tokens.to_string().contains("refuse_by_ending");
     assert!(ends(boundary(quote!(before_cost), f())));
@@ -574,16 +339,7 @@ fn only_what_can_return_a_refusal_needs_a_type_that_carries_one() {
 #[test]
 fn a_fault_is_treated_as_a_denial_unless_it_says_otherwise() {
     let on = |args: TokenStream| {
-        let text = boundary(
-            args,
-            quote!(
-                fn f() -> R {
-                    g()
-                }
-            ),
-        )
-        .to_string()
-        .replace(' ', "");
+        let text = boundary(args, quote! { fn f() -> R { g() } }).to_string().replace(' ', "");
         let (_, rest) = text.split_once("BeforeCost],").unwrap();
         rest.split_once(')').unwrap().0.replace("::portcullis::OnRefusal::", "")
     };

@@ -83,6 +83,13 @@ fn once_arguments(once: &Once, function: &Function, work: &Work, errors: &mut Er
     if let Some(key) = &once.key {
         key.validate(function, errors);
     }
+    for unseen in function.params.iter().filter_map(|param| param.unseen.as_ref()) {
+        errors.over(
+            unseen,
+            "`#[once]` tells a retry from another call by its parameters, and can't see the names in this pattern: write it \
+             out, or name the parameter and take it apart in the body",
+        );
+    }
     for (index, name) in once.skip.iter().enumerate() {
         let unraw = name.unraw();
         if unraw == "self" {

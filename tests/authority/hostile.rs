@@ -231,6 +231,7 @@ fn bodies_that_are_no_allow_end_the_process() {
 fn heads_that_are_no_answer_end_the_process() {
     let mut cases = Vec::new();
     for status in [
+        "101 Switching Protocols",
         "201 Created",
         "202 Accepted",
         "203 Non-Authoritative Information",
@@ -475,6 +476,22 @@ fn a_caller_that_stops_waiting_does_not_undo_a_denial() {
         })
         .mode("cancelled"),
         Case::judged("no answer after the future was dropped", TIMEOUT, Connection::hang).mode("cancelled"),
+        Case::judged("denied after the gate was dropped", DENIED, |connection| {
+            connection.drip(json(r#"{"allowed":false,"code":"DEVICE_REVOKED"}"#), 4096, Duration::from_millis(300));
+        })
+        .mode("gate-dropped"),
+        Case::judged("no answer after the gate was dropped", TIMEOUT, Connection::hang).mode("gate-dropped"),
+    ]);
+}
+
+#[test]
+fn a_provider_or_a_subscriber_that_misbehaves_does_not_hold_up_the_end() {
+    let case = |mode, expect| Case { environment: Vec::new(), ..Case::new(mode, String::new(), expect) }.mode(mode);
+    all(vec![
+        case("blocking-provider", TIMEOUT),
+        case("sleeping-provider", TIMEOUT),
+        case("panicking-provider", MALFORMED),
+        case("blocking-subscriber", DENIED),
     ]);
 }
 

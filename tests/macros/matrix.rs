@@ -153,7 +153,7 @@ matrix! {
         #[budgeted(max_steps = 2, action = "pay")]
         #[allow(clippy::needless_pass_by_value)]
         #[cfg_attr(all(), once(key = "id", skip(log)))]
-        #[must_use]
+        #[must_use = "it says what was paid"]
         #[boundary(before_side_effect)]
     }
     by_path {

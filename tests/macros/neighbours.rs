@@ -105,6 +105,64 @@ fn tokio_main_above_and_below() {
     }
 }
 
+/// What a `macro_rules!` hands on comes in invisible groups.
+macro_rules! hands_on {
+    ($item:item) => {
+        #[budgeted(max_steps = 2)]
+        $item
+    };
+}
+
+hands_on! {
+    fn item(n: u64) -> Done {
+        Ok(n)
+    }
+}
+
+hands_on! {
+    #[inline]
+    #[boundary(before_job)]
+    #[once(key = "n", skip(log))]
+    async fn whole(log: &Log, n: u64) -> Done {
+        log.add("body");
+        Ok(n)
+    }
+}
+
+macro_rules! parts {
+    ($(#[$attribute:meta])* $vis:vis fn $name:ident($($argument:ident: $ty:ty),*) -> $output:ty $body:block) => {
+        #[budgeted(max_steps = 2)]
+        $(#[$attribute])*
+        $vis fn $name($($argument: $ty),*) -> $output $body
+    };
+}
+
+parts! {
+    #[inline]
+    #[boundary(before_job)]
+    #[once(key = "n", skip(log))]
+    pub(crate) fn in_parts(log: &Log, n: u64) -> Done {
+        log.add("body");
+        Ok(n)
+    }
+}
+
+#[test]
+fn macro_rules_may_hand_a_function_on() {
+    let log = Log::default();
+    log.gate().scope_sync(|| {
+        assert_eq!((item(1).unwrap(), item(2).unwrap()), (1, 2));
+        assert_eq!(code(item(3)), "budget_steps");
+        assert_eq!(block_on(whole(&log, 1)).unwrap(), 1);
+        assert_eq!(block_on(whole(&log, 1)).unwrap(), 1);
+        assert_eq!(code(block_on(whole(&log, 1))), "budget_steps");
+        assert_eq!(in_parts(&log, 1).unwrap(), 1);
+        assert_eq!(in_parts(&log, 1).unwrap(), 1);
+        assert_eq!(code(in_parts(&log, 1)), "budget_steps");
+        assert_eq!(log.take(), ["ask whole", "body", "ask whole", "ask in_parts", "body", "ask in_parts"]);
+    });
+}
+
 // Our own copy of what a renamed import does, with an attribute in between that leaves the body as it is.
 mod renamed {
     use portcullis::{budgeted as limited, once as exactly_once};

@@ -9,8 +9,8 @@
 //!    deadline.
 //! 3. A question that is dropped in any way without a conclusion is concluded as a fault ([`Armed`]).
 //! 4. A consequence does not depend on whether the caller still waits.
-//! 5. Nothing that belongs to others (a subscriber, a waker, a provider) runs between a refusal and the end of the
-//!    process.
+//! 5. Nothing that belongs to others (a subscriber, a waker, a provider) runs between a conclusion and the end of the
+//!    process that follows from it.
 //! 6. In a fork, nothing here is locked, woken or waited for.
 
 use std::borrow::Cow;
@@ -150,7 +150,8 @@ impl Desk {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(32).build()?;
         let watchdog = Watchdog::start(deadline)?;
         let (questions, jobs) = mpsc::unbounded_channel();
-        thread::Builder::new().name("portcullis-io".into()).spawn(move || serve(runtime, jobs))?;
+        let thread = thread::Builder::new().name("portcullis-io".into());
+        thread.spawn(move || serve(runtime, jobs)).inspect_err(|_| watchdog.close())?;
         Ok(Desk { hall, questions, watchdog, pid: process::id() })
     }
 

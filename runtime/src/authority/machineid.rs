@@ -18,6 +18,10 @@ use super::{Answering, Authority, Device, Fault, FaultKind, OrgKey, Question, Re
 /// or a [`Fault`]. Redirects are not followed, proxies in the environment not used, nothing is cached, and nothing
 /// is asked a second time, with one exception: a kept-alive connection turned out to be closed before anything came back.
 ///
+/// # Certificates
+/// The platform's roots and the platform's verifier decide. On Linux the environment may name other roots in
+/// `SSL_CERT_FILE` and `SSL_CERT_DIR`: it is trusted as far as it is trusted with the base URL.
+///
 /// # What dropping does
 /// A dropped question's connection is closed. The server may have seen the question; asking changes nothing there.
 pub struct MachineId {

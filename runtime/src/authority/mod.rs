@@ -44,7 +44,7 @@ pub type Answering<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// # Runtime
 /// The futures are polled on portcullis' own I/O thread, inside a current-thread tokio runtime with I/O and time
 /// enabled. Blocking there delays every other question of this process; use `tokio::task::spawn_blocking`
-/// for blocking work.
+/// for blocking work (32 at a time). A guarded call made in there would wait for itself, until the deadline.
 ///
 /// # Examples
 /// An authority that allows during working hours:

@@ -48,7 +48,7 @@ pub use http::{HttpClient, HttpRequest};
 /// # How strong it is
 /// As strong as the client is hard to clone. A database connection is not `Clone`: it is locked whole. A client that is
 /// `Clone` can be cloned out of its lock by a body that has a permit once, and used without one ever after; for
-/// `reqwest::Client`, which is, there is [`HttpClient`](crate::HttpClient), which never hands out what it holds.
+/// `reqwest::Client`, which is, there is `HttpClient` (feature `reqwest`), which never hands out what it holds.
 pub struct Locked<T, K: Kind> {
     inner: T,
     kind: PhantomData<fn() -> K>,

@@ -26,6 +26,18 @@ mod other_order {
     }
 }
 
+macro_rules! wrapped {
+    ($name:ident) => {
+        #[budgeted(max_steps = 5)]
+        #[once(key = "order")]
+        #[boundary(before_cost)]
+        fn $name(order: u64) -> Result<u64, Refused> {
+            Ok(order)
+        }
+    };
+}
+wrapped!(three);
+
 #[expect(dead_code)]
 #[boundary(before_cost)]
 fn expected() {}
@@ -36,6 +48,6 @@ async fn expected_inside(unused: u64) {}
 
 fn main() {
     if false {
-        drop((one(1), other_order::two(1), expected_inside(1)));
+        drop((one(1), three(1), other_order::two(1), expected_inside(1)));
     }
 }

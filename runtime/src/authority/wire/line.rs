@@ -18,7 +18,7 @@ use hyper::rt::ReadBufCursor;
 use hyper::{Request, Response};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -172,7 +172,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut under_way: Vec<Attempt> = Vec::new();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     let mut next = pin!(sleep_until(Instant::now()));
-    let stream = poll_fn(|cx| {
+    poll_fn(|cx| {
         loop {
             let mut made = None;
             under_way.retain_mut(|attempt| match attempt.as_mut().poll(cx) {
@@ -194,7 +194,7 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             }
             match waiting.next() {
                 Some(address) => {
-                    under_way.push(Box::pin(TcpStream::connect(address)));
+                    under_way.push(Box::pin(attempt(address)));
                     next.as_mut().reset(Instant::now() + STAGGER);
                 }
                 None if under_way.is_empty() => {
@@ -204,9 +204,14 @@ async fn connect(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
             }
         }
     })
-    .await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+    .await
+}
+
+async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    socket.connect(address).await
 }
 
 fn tls_fault(error: &io::Error) -> Fault {
@@ -307,5 +312,45 @@ impl hyper::rt::Write for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writer().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// An address at which nobody listens, and one at which somebody does.
+    fn addresses() -> (SocketAddr, SocketAddr, TcpListener) {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        (closed, listener.local_addr().unwrap(), listener)
+    }
+
+    #[test]
+    fn an_address_that_refuses_does_not_hide_one_that_answers() {
+        let (closed, open, _listener) = addresses();
+        for order in [vec![closed, open], vec![open, closed], vec![closed, closed, open]] {
+            assert_eq!(block_on(connect(order)).unwrap().peer_addr().unwrap(), open);
+        }
+    }
+
+    #[test]
+    fn where_no_address_answers_there_is_an_error() {
+        let (closed, ..) = addresses();
+        assert_eq!(block_on(connect(vec![closed, closed])).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(block_on(connect(Vec::new())).is_err());
+    }
+
+    #[test]
+    fn localhost_is_this_machine_whatever_is_said_elsewhere() {
+        let base = Base::parse("http://localhost:8080").unwrap();
+        let addresses = block_on(resolve(&base)).unwrap();
+        assert!(!addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback()));
     }
 }

@@ -1,0 +1,118 @@
+//! The accounts of one scope.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::budget::{Account, Limits};
+
+/// A task's or scope's accounts.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// Never used twice, unlike an address.
+    number: u64,
+    holder: String,
+    /// The limits of the configuration; every guarded call in the scope is a step on it.
+    own: Option<Arc<Account>>,
+    /// One account for each budgeted function that is called here, by the address of its site.
+    accounts: RwLock<HashMap<usize, Arc<Account>, BuildHasherDefault<AddressHasher>>>,
+}
+
+impl Scope {
+    pub(crate) fn named(id: &str, limits: Limits) -> Self {
+        let holder = format!("the scope `{id}`");
+        let own = (limits != Limits::new()).then(|| Account::open(holder.clone(), limits));
+        Scope { number: next_number(), holder, own, accounts: RwLock::default() }
+    }
+
+    /// The one without a name: what happens outside of every scope.
+    pub(crate) fn process() -> Self {
+        Scope {
+            number: next_number(),
+            holder: "the process (no scope is open)".into(),
+            own: None,
+            accounts: RwLock::default(),
+        }
+    }
+
+    /// The account of the configuration's limits, if there are any.
+    pub(super) fn own(&self) -> Option<&Arc<Account>> {
+        self.own.as_ref()
+    }
+
+    #[inline]
+    pub(super) fn account(&self, recent: &mut Recent, site: usize, limits: &Limits) -> Arc<Account> {
+        let home = Home { scope: self.number, site };
+        recent.take(home).unwrap_or_else(|| self.shared_account(home, limits))
+    }
+
+    fn shared_account(&self, home: Home, limits: &Limits) -> Arc<Account> {
+        let site = home.site;
+        // A panic elsewhere leaves the map whole: it is only ever added to.
+        if let Some(account) = self.accounts.read().unwrap_or_else(PoisonError::into_inner).get(&site) {
+            return Arc::clone(account);
+        }
+        let mut accounts = self.accounts.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(accounts.entry(site).or_insert_with(|| Account::open_at(home, self.holder.clone(), *limits)))
+    }
+}
+
+fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Which account of which scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    scope: u64,
+    site: usize,
+}
+
+/// Accounts that a thread charged lately. A step takes its account from here and its end puts it back, so that a loop neither
+/// locks the scope's table nor touches a count of references.
+pub(super) struct Recent([Option<Arc<Account>>; Recent::LEN]);
+
+impl Recent {
+    const LEN: usize = 8;
+
+    pub(super) const fn new() -> Self {
+        Recent([const { None }; Recent::LEN])
+    }
+
+    #[inline]
+    fn take(&mut self, home: Home) -> Option<Arc<Account>> {
+        self.0[Recent::slot(home)].take_if(|account| account.home() == Some(home))
+    }
+
+    /// Leaves in `account` what lay in its place.
+    #[inline]
+    pub(super) fn keep(&mut self, account: &mut Option<Arc<Account>>) {
+        if let Some(home) = account.as_ref().and_then(|account| account.home()) {
+            std::mem::swap(&mut self.0[Recent::slot(home)], account);
+        }
+    }
+
+    const fn slot(home: Home) -> usize {
+        (home.site >> 4) % Recent::LEN
+    }
+}
+
+/// Addresses are distinct as they are; what matters of them is not in the lowest bits.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 << 8 | u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}

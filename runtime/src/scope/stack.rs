@@ -1,0 +1,249 @@
+//! The stack of frames that every thread has.
+//!
+//! # Invariants
+//! 1. Frames are popped in the order in which they were pushed, also while unwinding.
+//! 2. An account is in the stack at most once: a recursive call finds its account there and pushes none.
+//! 3. No frame is borrowed while foreign code runs.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::accounts::{Recent, Scope};
+use super::purse::Purse;
+use crate::budget::{Account, Limits, Per};
+use crate::gate::Portcullis;
+use crate::ledger::Digest;
+use crate::refused::{Kind, Refused};
+
+thread_local! {
+    static AMBIENT: RefCell<Ambient> = const { RefCell::new(Ambient { frames: Vec::new(), recent: Recent::new() }) };
+}
+
+/// What a thread knows.
+struct Ambient {
+    frames: Vec<Frame>,
+    recent: Recent,
+}
+
+/// One entry of the stack.
+#[derive(Clone)]
+pub(crate) enum Frame {
+    Gate(Portcullis),
+    Scope(Arc<Scope>),
+    Call(CallFrame),
+}
+
+/// A guarded call that is running.
+#[derive(Clone, Default)]
+pub(crate) struct CallFrame {
+    /// Its own account, unless it is in the stack already (invariant 2).
+    pub(crate) account: Option<Arc<Account>>,
+    /// What few calls have. Boxed, because every step moves the frame.
+    pub(crate) rest: Option<Box<Rest>>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Rest {
+    /// What the call has claimed, so that the same claim inside itself is seen.
+    claim: Option<Digest>,
+    /// What it has reserved.
+    purse: Option<Arc<Purse>>,
+}
+
+impl CallFrame {
+    pub(crate) fn set_claim(&mut self, claim: Digest) {
+        self.rest.get_or_insert_default().claim = Some(claim);
+    }
+
+    pub(crate) fn set_purse(&mut self, purse: Arc<Purse>) {
+        self.rest.get_or_insert_default().purse = Some(purse);
+    }
+
+    fn claim(&self) -> Option<&Digest> {
+        self.rest.as_ref()?.claim.as_ref()
+    }
+
+    pub(crate) fn purse(&self) -> Option<&Arc<Purse>> {
+        self.rest.as_ref()?.purse.as_ref()
+    }
+}
+
+/// A budgeted function, as the stack sees it.
+pub(crate) struct Own<'a> {
+    pub(crate) site: usize,
+    pub(crate) limits: &'a Limits,
+    pub(crate) per: Per,
+    pub(crate) key: Option<&'a str>,
+}
+
+/// Charges one step to every account in whose scope the call happens. On success, the account that the call's own frame carries.
+pub(crate) fn step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+    AMBIENT
+        .try_with(|ambient| ambient.borrow_mut().step(gate, action, own))
+        .unwrap_or_else(|_| Err(thread_is_ending(action)))
+}
+
+/// The same, and pushes the frame at once: for a call that has nothing to wait for before its body.
+pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Pop, Refused> {
+    AMBIENT
+        .try_with(|ambient| {
+            let mut ambient = ambient.borrow_mut();
+            let account = ambient.step(gate, action, own)?;
+            ambient.frames.push(Frame::Call(CallFrame { account, rest: None }));
+            Ok(Pop { pushed: true })
+        })
+        .unwrap_or_else(|_| Err(thread_is_ending(action)))
+}
+
+impl Ambient {
+    /// Every account counts the step, also when another one refuses it; the innermost refusal is the one that is returned.
+    #[inline]
+    fn step(&mut self, gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+        let Ambient { frames, recent } = self;
+        let own = own.map(|own| open(gate, frames, recent, &own)).transpose()?;
+        let mut own_is_below = false;
+        let mut depth = 1;
+        let mut first_refusal = Ok(());
+        for frame in frames.iter().rev() {
+            let result = match frame {
+                Frame::Gate(_) => Ok(()),
+                Frame::Scope(scope) => scope.own().map_or(Ok(()), |account| account.step(action, depth)),
+                Frame::Call(call) => {
+                    depth += 1;
+                    call.account.as_ref().map_or(Ok(()), |account| {
+                        own_is_below |= own.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
+                        account.step(action, depth)
+                    })
+                }
+            };
+            first_refusal = first_refusal.and(result);
+        }
+        match own {
+            Some(own) if !own_is_below => own.step(action, 1).and(first_refusal).map(|()| Some(own)),
+            Some(_) | None => first_refusal.map(|()| None),
+        }
+    }
+}
+
+fn open(gate: &Portcullis, frames: &[Frame], recent: &mut Recent, own: &Own<'_>) -> Result<Arc<Account>, Refused> {
+    match own.per {
+        Per::Task => {
+            let scope = frames.iter().rev().find_map(|frame| match frame {
+                Frame::Scope(scope) => Some(&**scope),
+                Frame::Gate(_) | Frame::Call(_) => None,
+            });
+            Ok(scope.unwrap_or_else(|| gate.process_scope()).account(recent, own.site, own.limits))
+        }
+        Per::Process => Ok(gate.process_scope().account(recent, own.site, own.limits)),
+        Per::Call => Ok(Account::open("this call".into(), *own.limits)),
+        Per::Key => gate.keyed_account(own.site, own.key.unwrap_or_default(), own.limits),
+    }
+}
+
+#[cold]
+pub(super) fn thread_is_ending(action: &str) -> Refused {
+    Refused::new(Kind::Halted, action, "its thread is ending, and what it should be charged to is gone")
+}
+
+/// What `pick` finds in the frame nearest to the top. `None`: the thread is ending, and its stack is gone.
+pub(super) fn nearest<T>(pick: impl FnMut(&Frame) -> Option<T>) -> Option<Option<T>> {
+    AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().find_map(pick)).ok()
+}
+
+/// What `pick` finds in every frame, from the top. `None`: the thread is ending, and its stack is gone.
+pub(super) fn every<T>(pick: impl FnMut(&Frame) -> Option<T>) -> Option<Vec<T>> {
+    AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(pick).collect()).ok()
+}
+
+/// The whole stack. Empty on a thread that is ending, which refuses every guarded call anyway.
+pub(super) fn copy() -> Vec<Frame> {
+    AMBIENT.try_with(|ambient| ambient.borrow().frames.clone()).unwrap_or_default()
+}
+
+/// Puts `frames` in the place of the whole stack, and the stack into `frames`.
+pub(super) fn exchange(frames: &mut Vec<Frame>) {
+    // On a thread that is ending there is nothing to exchange.
+    let _ = AMBIENT.try_with(|ambient| std::mem::swap(&mut ambient.borrow_mut().frames, frames));
+}
+
+/// `true` if this very claim is being worked on further up in the call chain.
+pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
+    let same = |frame: &Frame| match frame {
+        Frame::Call(call) => (call.claim() == Some(digest)).then_some(()),
+        Frame::Gate(_) | Frame::Scope(_) => None,
+    };
+    nearest(same).flatten().is_some()
+}
+
+/// The gate of the nearest `gate.scope(…)`.
+pub(crate) fn ambient_gate() -> Option<Portcullis> {
+    let gate = |frame: &Frame| match frame {
+        Frame::Gate(gate) => Some(gate.clone()),
+        Frame::Scope(_) | Frame::Call(_) => None,
+    };
+    nearest(gate).flatten()
+}
+
+/// Runs `f` with `frame` on the stack.
+#[inline]
+pub(crate) fn within<R>(frame: Frame, f: impl FnOnce() -> R) -> R {
+    let _pop = Pop { pushed: push(frame) };
+    f()
+}
+
+/// Runs one poll with `frame` on the stack, and takes the frame back.
+#[inline]
+pub(crate) fn poll_within<R>(frame: &mut Option<Frame>, poll: impl FnOnce() -> R) -> R {
+    let pushed = frame.take().is_some_and(push);
+    let _pop = PopInto { pushed, home: frame };
+    poll()
+}
+
+/// A thread whose stack is gone refuses every guarded call, so nothing is lost there without the frame.
+#[inline]
+fn push(frame: Frame) -> bool {
+    AMBIENT.try_with(|ambient| ambient.borrow_mut().frames.push(frame)).is_ok()
+}
+
+/// Pops what was pushed (invariant 1).
+#[must_use = "dropping it pops the frame"]
+pub(crate) struct Pop {
+    pushed: bool,
+}
+
+impl Drop for Pop {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.pushed {
+            return;
+        }
+        let popped = AMBIENT.try_with(|ambient| {
+            let Ambient { frames, recent } = &mut *ambient.borrow_mut();
+            let mut popped = frames.pop();
+            // The account is left to the next step.
+            if let Some(Frame::Call(call)) = &mut popped {
+                recent.keep(&mut call.account);
+            }
+            popped
+        });
+        // Out here nothing is borrowed: a frame may own the last reference to something that looks at the stack.
+        drop(popped);
+    }
+}
+
+/// Pops what was pushed, back to where it came from.
+struct PopInto<'a> {
+    pushed: bool,
+    home: &'a mut Option<Frame>,
+}
+
+impl Drop for PopInto<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.pushed
+            && let Ok(frame) = AMBIENT.try_with(|ambient| ambient.borrow_mut().frames.pop())
+        {
+            *self.home = frame;
+        }
+    }
+}
