@@ -33,6 +33,9 @@ pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
 pub(crate) use turn::retry;
 
+/// How long to wait for one's turn to open, before trying without.
+const QUEUE_TO_OPEN: Duration = Duration::from_secs(2);
+
 /// May opening make a new file?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Create {
@@ -249,10 +252,16 @@ fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection,
     // We wait ourselves, in short steps and with a deadline: SQLite's own handler starves.
     connection.busy_timeout(Duration::ZERO)?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Before anything is made beside it.
     turn::retry(until, || schema::check(&connection))?;
+    // SQLite has made the file by now, so that two names of it lead to one side file.
+    let path = path.canonicalize().map_err(|error| Trouble::io("its path can't be resolved", error))?;
+    let side = owners::side_file(&path)?;
     if is_new {
-        file::keep_private(path)?;
+        file::keep_private(&path)?;
     }
+    // One after the other: the switch to WAL needs the file for itself, and a crowd would keep each other from it.
+    let turn = turn::queue(&side, until.min(Instant::now() + QUEUE_TO_OPEN));
     turn::retry(until, || {
         let mode: String = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0))?;
         match mode.as_str() {
@@ -270,10 +279,8 @@ fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection,
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(())
     })?;
-    // Only now does the file surely exist, so that two names of it lead to one side file.
-    let path = path.canonicalize().map_err(|error| Trouble::io("its path can't be resolved", error))?;
+    drop(turn);
     let found = std::fs::metadata(&path).map_err(|error| Trouble::io("it can't be looked at", error))?;
-    let side = owners::side_file(&path)?;
     Ok((connection, OnDisk { path, identity: (found.dev(), found.ino()), side }))
 }
 

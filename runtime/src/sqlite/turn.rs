@@ -46,14 +46,14 @@ pub(super) fn begin(
             done => return done,
         }
     }
-    let _turn = side.and_then(|side| queue(side, until));
+    let _turn = side.and_then(|side| queue(side, until.min(Instant::now() + QUEUE_FOR)));
     retry(until, begin)?;
     slice.0 = Some(Instant::now() + SLICE);
     Ok(())
 }
 
 /// Gives the place up when dropped.
-struct Turn<'a>(&'a SideFile);
+pub(super) struct Turn<'a>(&'a SideFile);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -61,8 +61,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-fn queue(side: &SideFile, until: Instant) -> Option<Turn<'_>> {
-    let until = until.min(Instant::now() + QUEUE_FOR);
+/// The place in the queue, or `None` if it can't be had by then.
+pub(super) fn queue(side: &SideFile, until: Instant) -> Option<Turn<'_>> {
     let mut pause = FIRST_PAUSE;
     loop {
         if side.enter_queue() {

@@ -178,7 +178,8 @@ impl Writer {
         if let Some(database) = &self.database {
             return database.still_there();
         }
-        let until = Instant::now() + self.shared.limits.busy;
+        // Many processes may be opening it at once, one after the other.
+        let until = Instant::now() + self.shared.limits.busy * 3;
         let place = &self.shared.place;
         if matches!(place, Place::Memory) && self.known.is_some() {
             return Err(Trouble::new(TroubleKind::Closed, "it was in memory, and is gone"));

@@ -31,6 +31,7 @@ fn what_is_no_ledger_is_refused_and_left_alone() {
     assert!(claim("other").contains("another program's database"));
     let mode: String = other.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
     assert_eq!(mode, "delete");
+    assert!(!dir.path().join("other-owners").exists());
 
     std::fs::create_dir(dir.path().join("directory")).unwrap();
     assert!(claim("directory").contains("can't be opened"));
