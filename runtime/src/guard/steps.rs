@@ -268,7 +268,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
             return Err(Refused::new(
                 Kind::Reentrant,
                 &**action,
-                format!("the call with key `{key}` is waiting for itself"),
+                "the call is waiting for itself, further up in this very call chain",
             )
             .advise("a once function must not call itself with its own key"));
         }
