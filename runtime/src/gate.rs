@@ -298,11 +298,26 @@ impl Portcullis {
         halt::end(notice)
     }
 
+    /// Puts a refusal at a boundary on record, with the next commit. A ledger that nothing has opened yet is not opened for this.
+    pub(crate) fn put_in_audit(&self, boundary: &'static str, refused: &Refused) {
+        if let Some(store) = self.0.ledger.get() {
+            drop(store.audit(self.record("refused", &self.notice(boundary, refused))));
+        }
+    }
+
     /// The audit record of the end, as far as the time allows.
     fn witness(&self, notice: &Notice, until: Instant) {
         let Some(store) = self.0.ledger.get() else { return };
-        let mut ticket = store.audit(AuditRecord {
-            kind: "ended",
+        let mut ticket = store.audit(self.record("ended", notice));
+        // The process is about to end: looking again and again is the one wait that needs nothing else to work.
+        while ticket.is_pending() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+
+    fn record(&self, kind: &'static str, notice: &Notice) -> AuditRecord {
+        AuditRecord {
+            kind,
             actor: self.0.device.clone(),
             action: notice.action.clone(),
             detail: serde_json::json!({
@@ -312,10 +327,6 @@ impl Portcullis {
                 "request": notice.request_id,
             }),
             at: std::time::SystemTime::now(),
-        });
-        // The process is about to end: looking again and again is the one wait that needs nothing else to work.
-        while ticket.is_pending() && Instant::now() < until {
-            std::thread::yield_now();
         }
     }
 }

@@ -47,6 +47,12 @@ fn warm_up(key: &str) -> Result<(), Refused> {
     Ok(())
 }
 
+#[boundary(before_side_effect, on_deny = "return")]
+fn refused_and_returned() -> Result<(), Refused> {
+    leave("effect");
+    Ok(())
+}
+
 #[budgeted(max_steps = 1, on_exceed = "exit")]
 fn one_step() {
     leave("step");
@@ -171,6 +177,12 @@ fn main() {
             locked.execute_batch("BEGIN IMMEDIATE").expect("the ledger is locked");
             effect();
         }
+        "refusals_are_audited" => {
+            warm_up("k").expect("the warm-up is allowed");
+            refused_and_returned().expect_err("it is denied");
+            assert_eq!(portcullis::drain(Duration::from_secs(5)).wait(), portcullis::Drained::All);
+            return;
+        }
         "audited" => {
             warm_up("k").expect("the warm-up is allowed");
             effect();
@@ -212,7 +224,7 @@ fn install(situation: &str, directory: &Path) {
         // From the environment, which the test has emptied.
         "not_configured" => return,
         "dropped_future" => builder.authority(Denying { after: Duration::from_millis(300) }),
-        "ledger_hangs" | "audited" => {
+        "ledger_hangs" | "audited" | "refusals_are_audited" => {
             builder.authority(Denying { after: Duration::ZERO }).ledger(format!("sqlite:{}", ledger.display()))
         }
         "forked" | "budget" => builder.embedded(&ledger),

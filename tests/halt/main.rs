@@ -147,11 +147,21 @@ fn nothing_configured_says_what_to_add() {
     assert!(stderr.contains("PORTCULLIS_AUTHORITY=machineid") && stderr.contains(".embedded("), "{stderr}");
 }
 
+/// How many events of this kind the ledger has.
+fn on_record(ended: &Ended, kind: &str) -> i64 {
+    let ledger = rusqlite::Connection::open(ended.directory.path().join("ledger.db")).expect("the ledger opens");
+    ledger.query_row("SELECT count(*) FROM event WHERE kind = ?1", [kind], |row| row.get(0)).expect("it is read")
+}
+
 #[test]
 fn the_end_is_on_record() {
-    let ended = run("audited").by_a_denial();
-    let ledger = rusqlite::Connection::open(ended.directory.path().join("ledger.db")).expect("the ledger opens");
-    let ended: i64 =
-        ledger.query_row("SELECT count(*) FROM event WHERE kind = 'ended'", [], |row| row.get(0)).expect("it is read");
-    assert_eq!(ended, 1);
+    assert_eq!(on_record(&run("audited").by_a_denial(), "ended"), 1);
+}
+
+#[test]
+fn a_denial_that_is_returned_is_on_record_too() {
+    let ended = run("refusals_are_audited");
+    assert_eq!(ended.output.status.code(), Some(0), "{}", ended.stderr());
+    assert!(!ended.left("effect"));
+    assert_eq!(on_record(&ended, "refused"), 1);
 }

@@ -155,7 +155,10 @@ impl Begun {
     pub(super) fn answered(&self, answered: Option<Answered>) -> Result<(), Refused> {
         match answered {
             Some(Answered::Allowed) => Ok(()),
-            Some(Answered::Refused(refused)) => Err(refused),
+            Some(Answered::Refused(refused)) => {
+                self.gate.put_in_audit(self.facts.boundary_name(), &refused);
+                Err(refused)
+            }
             Some(Answered::End(notice)) => self.gate.end(&notice),
             None => {
                 let refused = Refused::new(
