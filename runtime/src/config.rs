@@ -91,7 +91,7 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// The authority to ask: [`MachineId`](crate::authority::MachineId), or one of your own.
+    /// The authority to ask: `MachineId` (feature `http`), or one of your own.
     pub fn authority(mut self, authority: impl Authority + 'static) -> Self {
         self.authority = Some(Judge::Given(Arc::new(authority)));
         self
