@@ -175,9 +175,7 @@ impl Args {
     /// The path in `crate = ::path`, as an attribute may spell it.
     pub(crate) fn root(&self) -> Option<String> {
         self.values.iter().find_map(|(name, value)| match value {
-            Value::Expr(Expr::Path(path)) if name == "crate" => {
-                Some(path.to_token_stream().to_string().replace(' ', "").trim_start_matches("::").to_owned())
-            }
+            Value::Expr(expr) if name == "crate" => root(expr),
             _ => None,
         })
     }
@@ -208,8 +206,18 @@ impl Args {
     }
 }
 
+/// A path to a crate, as an attribute may spell it.
+pub(crate) fn root(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Path(path) => {
+            Some(path.to_token_stream().to_string().replace(' ', "").trim_start_matches("::").to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// A `$value:expr` of a `macro_rules!` comes in an invisible group.
-fn visible(expr: Expr) -> Expr {
+pub(crate) fn visible(expr: Expr) -> Expr {
     match expr {
         Expr::Group(group) => visible(*group.expr),
         other => other,

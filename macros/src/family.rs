@@ -44,7 +44,7 @@ pub(crate) fn guard(guard: Guard, args: TokenStream, item: TokenStream) -> Token
 }
 
 /// The attribute that is being expanded, as the user's own tokens: without a word about a macro.
-fn attribute(item: &TokenStream) -> Span {
+pub(crate) fn attribute(item: &TokenStream) -> Span {
     let here = Span::call_site();
     item.clone().into_iter().next().map_or(here, |tree| here.resolved_at(tree.span()))
 }
@@ -86,11 +86,7 @@ impl Family {
         let mut mistakes = Errors::default();
         let args = Args::parse(guard, span, tokens, &mut mistakes);
         if guard == Guard::Once && bare.is_some() && args.strange && !args.has("key") {
-            errors.at(
-                span,
-                "this does not look like portcullis's `#[once(key = …)]`, which is what the name means beside its \
-                 siblings; if it is another crate's, write it with its path, as `#[other::once(…)]`",
-            );
+            errors.at(span, like_another_crates("beside its siblings"));
             return;
         }
         if self.members.iter().any(|member| member.guard == guard) {
@@ -103,25 +99,37 @@ impl Family {
     }
 }
 
+pub(crate) fn like_another_crates(here: &str) -> String {
+    format!(
+        "this does not look like portcullis's `#[once(key = …)]`, which is what the name means {here}; if it is another \
+         crate's, write it with its path, as `#[other::once(…)]`"
+    )
+}
+
 /// The member of the family that an attribute is: `once`, `portcullis::once`, `::portcullis::once`, or one below a root
 /// that the family knows or that it brings along (`#[::name::once(crate = ::name)]`).
-fn sibling(attr: &Attribute, roots: &[String]) -> Option<Guard> {
+pub(crate) fn sibling(attr: &Attribute, roots: &[String]) -> Option<Guard> {
     let path = attr.path();
     let last = path.segments.last()?;
     let guard = Guard::ALL.into_iter().find(|guard| last.ident == guard.name())?;
-    if path.get_ident().is_some() {
-        return Some(guard);
+    let own = || match &attr.meta {
+        Meta::List(list) => Args::parse(guard, Span::call_site(), list.tokens.clone(), &mut Errors::default()).root(),
+        _ => None,
+    };
+    let brought = || own().is_some_and(|root| below(path, guard.name(), &[root]));
+    (below(path, guard.name(), roots) || brought()).then_some(guard)
+}
+
+/// Is it `name`, bare or below a root?
+pub(crate) fn below(path: &syn::Path, name: &str, roots: &[String]) -> bool {
+    if path.segments.last().is_none_or(|last| last.ident != name) {
+        return false;
     }
     let mut parent = path.clone();
     parent.segments.pop();
     parent.segments.pop_punct();
     parent.leading_colon = None;
-    let parent = parent.to_token_stream().to_string().replace(' ', "");
-    let own = || match &attr.meta {
-        Meta::List(list) => Args::parse(guard, Span::call_site(), list.tokens.clone(), &mut Errors::default()).root(),
-        _ => None,
-    };
-    (roots.contains(&parent) || own().as_ref() == Some(&parent)).then_some(guard)
+    path.get_ident().is_some() || roots.contains(&parent.to_token_stream().to_string().replace(' ', ""))
 }
 
 /// Has one of us been here? Every expansion names `__private::Site`, and nobody else does.

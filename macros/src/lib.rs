@@ -2,17 +2,21 @@
 //!
 //! An attribute goes through five steps, each a module: `args` reads what stands in the parentheses, `model` fills in
 //! what it means, `classify` finds out what is awaited, `validate` refuses what can't be guarded, and `expand` writes the
-//! function anew. `family` drives them for all attributes of a function together.
+//! function anew. `family` drives them for all attributes of a function together. `guarded` looks at whole modules, `impl`s
+//! and traits, which `items` takes apart, and `effects` knows what looks like an effect.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 mod args;
 mod call;
 mod classify;
+mod effects;
 mod errors;
 mod expand;
 mod family;
+mod guarded;
 mod item;
+mod items;
 mod key;
 mod literal;
 mod model;
@@ -215,4 +219,133 @@ pub fn once(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn budgeted(args: TokenStream, item: TokenStream) -> TokenStream {
     family::guard(Guard::Budgeted, args.into(), item.into()).into()
+}
+
+/// Checks that every function of an inline module, an `impl` or a trait is guarded, or says why not.
+///
+/// ```
+/// #[portcullis::guarded]
+/// mod mail {
+///     use portcullis::{boundary, unguarded};
+///
+///     #[boundary(before_side_effect)]
+///     pub async fn send(to: &str, text: &str) -> bool {
+///         // … the call that sends the mail …
+///         true
+///     }
+///
+///     #[unguarded(reason = "pure: it only formats")]
+///     pub fn subject(order: u64) -> String {
+///         format!("Your order {order}")
+///     }
+/// }
+/// ```
+///
+/// A function that carries neither one of our attributes nor [`unguarded`](macro@unguarded) does not compile:
+///
+/// ```compile_fail
+/// #[portcullis::guarded]
+/// mod mail {
+///     pub fn send(to: &str) {}
+/// }
+/// ```
+///
+/// The item itself stays as it is, token by token.
+///
+/// # Arguments
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `crate = ::path` | where portcullis is, if it goes by another name | `::portcullis` |
+///
+/// # What must be guarded
+///
+/// Functions and methods with a body, also in the modules, `impl`s and traits inside of a guarded module. They are guarded by
+/// [`boundary`](macro@boundary), [`once`](macro@once) or [`budgeted`](macro@budgeted), which stand on the function itself:
+/// bare, below `portcullis::`, or below the path that `crate` names. A `cfg_attr` around one is refused, because it may switch
+/// the guard off, and so is a bare `#[once]` without a `key`, which is another crate's.
+///
+/// An inner item that is `#[guarded]` itself checks itself. What is under `#[cfg(test)]`, or `#[cfg(all(test, …))]`, and
+/// functions with a bare `#[test]` are left alone. Other `cfg`s change nothing: what is switched off today is checked too.
+///
+/// What can't be seen into is refused, so that nothing slips through unseen:
+///
+/// | what | what to do |
+/// | --- | --- |
+/// | a macro's invocation in place of an item, such as `thread_local! { … }` | move it out, or put `#[unguarded(reason = "…")]` on it |
+/// | a module in another file, `mod name;` | put `#[guarded]` on what is in that file |
+/// | a function inside of a constant's value, and the like | move it out of there |
+///
+/// # What it can't see
+///
+/// It sees the names and the places of attributes, before any other macro in there has run, and no types:
+///
+/// - functions inside of a function's body, closures, and what macros in a body or a value make;
+/// - what a `derive` or another attribute adds beside an item;
+/// - whether a bare `#[boundary]` is portcullis's, if you import another one under that name. One of ours that was imported under
+///   another name it does not know, so it asks for the attribute itself;
+/// - the `impl`s of a guarded trait: each needs its own `#[guarded]`;
+/// - functions that an `extern` block declares.
+///
+/// That a function is guarded says that somebody is asked before it runs. For a proof that an effect can't be reached without,
+/// lock its client in `portcullis::Locked`.
+#[proc_macro_attribute]
+pub fn guarded(args: TokenStream, item: TokenStream) -> TokenStream {
+    guarded::guarded(args.into(), item.into()).into()
+}
+
+/// Says why a function in a [`guarded`](macro@guarded) module, `impl` or trait may run unguarded.
+///
+/// ```
+/// use portcullis::{boundary, guarded, unguarded};
+///
+/// struct Shop;
+///
+/// #[guarded]
+/// impl Shop {
+///     #[boundary(before_side_effect, action = "shop.refund")]
+///     fn refund(&self, order: u64) {}
+///
+///     #[unguarded(reason = "reads a constant")]
+///     fn name(&self) -> &'static str {
+///         "shop"
+///     }
+///
+///     #[unguarded(reason = "a cache that is rebuilt at every start", effects)]
+///     fn forget(&self) -> std::io::Result<()> {
+///         std::fs::remove_dir_all("/tmp/shop-cache")
+///     }
+/// }
+/// ```
+///
+/// It adds nothing to the function. A function is guarded or unguarded: together with one of the attributes that guard it, it
+/// is a compile error, in whatever order they stand. On a macro's invocation in place of an item it speaks for every function
+/// that the macro makes.
+///
+/// # Arguments
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `reason = "…"` | why no guard is needed: at least one word | required |
+/// | `effects` | it has effects, and they are meant: what looks like one is not pointed at | pointed at |
+///
+/// # What looks like an effect
+///
+/// Inside of a `#[guarded]` item, an unguarded function with one of these in its body does not compile, unless it says `effects`:
+///
+/// | written | of |
+/// | --- | --- |
+/// | `fs::write`, `remove_file`, `remove_dir`, `remove_dir_all`, `rename`, `copy`, `create_dir`, `create_dir_all`, `hard_link`, `symlink`, `set_permissions` | `std`, `tokio`, `fs_err` |
+/// | `File::create`, `File::create_new`, `File::options`, `OpenOptions::new` | `std`, `tokio` |
+/// | `Command::new` and, later in the body, `.spawn()`, `.output()` or `.status()` | `std`, `tokio` |
+/// | `TcpStream::connect`, `TcpStream::connect_timeout`, `UnixStream::connect`, `.send_to(…)` | `std`, `tokio` |
+/// | `.send()` directly followed by `.await` or `?`; `reqwest::get`, `blocking::get` | `reqwest`, cloud SDKs |
+/// | `ureq::get`, `post`, `put`, `patch`, `delete` | `ureq` |
+/// | `.execute(…)`, `.execute_batch(…)`, `.batch_execute(…)` | SQL clients |
+///
+/// This is a hint and proves nothing. It knows names and no types: an imported `write(path, text)`, a `.send().unwrap()` or a
+/// function that does the effect elsewhere is not seen, and a `File` of your own is.
+#[proc_macro_attribute]
+pub fn unguarded(args: TokenStream, item: TokenStream) -> TokenStream {
+    guarded::unguarded(args.into(), item.into()).into()
 }

@@ -52,7 +52,7 @@ fn reported(tokens: TokenStream) -> Vec<String> {
 }
 
 #[track_caller]
-fn refuses(tokens: TokenStream, parts: &[&str]) {
+pub(crate) fn refuses(tokens: TokenStream, parts: &[&str]) {
     let found = reported(tokens);
     assert_eq!(found.len(), parts.len(), "{found:#?}");
     for (found, part) in found.iter().zip(parts) {

@@ -38,7 +38,7 @@ pub use locked::Locked;
 pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
-pub use portcullis_macros::{boundary, budgeted, once};
+pub use portcullis_macros::{boundary, budgeted, guarded, once, unguarded};
 pub use refused::{Kind, Refused};
 pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod body;
 mod cut_short;
+mod guarded;
 mod identity;
 mod matrix;
 mod neighbours;

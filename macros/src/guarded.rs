@@ -1,0 +1,615 @@
+//! `#[guarded]` and `#[unguarded]`: in a module, an `impl` or a trait, no function is left unguarded without a word.
+//!
+//! Both give back what they stand on as it was written, and errors beside it.
+
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::{Attribute, Expr, Meta, Token};
+
+use crate::args::{Args, Guard, root, visible};
+use crate::effects;
+use crate::errors::{Errors, listed, nearest};
+use crate::family::{attribute, below, is_guarded, like_another_crates, sibling};
+use crate::items::{self, Kind, Part};
+use crate::paths::Runtime;
+use crate::values::string;
+
+// Input:  (), mod m { #[boundary(before_cost)] fn a() { … } fn b() { … } }
+// Output: mod m { #[boundary(before_cost)] fn a() { … } fn b() { … } } and an error at `b`
+pub(crate) fn guarded(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let mut roots = vec!["portcullis".to_owned()];
+    for (_, value) in Arguments::read(&Arguments::GUARDED, args, &mut errors).values {
+        Runtime::read(&value, &mut errors);
+        roots.extend(root(&value));
+    }
+    let mut check = Check { roots, errors };
+    match items::read(item.clone()).as_slice() {
+        [part] => check.whole(part, &item),
+        _ => check.errors.over(&item, GUARDS),
+    }
+    let errors = check.errors.into_tokens();
+    quote!(#item #errors)
+}
+
+const GUARDS: &str = "`#[guarded]` is for an inline module, an `impl` or a trait, and checks every function in it";
+
+// Input:  (reason = "pure"), fn f() { … }
+// Output: fn f() { … }
+pub(crate) fn unguarded(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let span = attribute(&item);
+    let arguments = Arguments::read(&Arguments::UNGUARDED, args, &mut errors);
+    match arguments.values.first() {
+        Some((_, value)) => reason(value, &mut errors),
+        None if arguments.flawed => {}
+        None => errors.at(span, "say why this may run unguarded: `#[unguarded(reason = \"…\")]`"),
+    }
+    match items::read(item.clone()).as_slice() {
+        [part] => leaves(part, span, &item, &mut errors),
+        _ => errors.over(&item, LEAVES),
+    }
+    let errors = errors.into_tokens();
+    quote!(#item #errors)
+}
+
+const LEAVES: &str = "`#[unguarded]` is for a function, and there is none here: remove it";
+
+fn reason(value: &Expr, errors: &mut Errors) {
+    match string(value) {
+        Some(text) if text.value().chars().any(char::is_alphabetic) => {}
+        Some(_) => errors.over(value, "a reason has at least one word: say why this may run unguarded"),
+        None => errors.over(value, "a reason is a text in quotes: write `reason = \"…\"`"),
+    }
+}
+
+/// What `#[unguarded]` may stand on.
+fn leaves(part: &Part, span: Span, item: &TokenStream, errors: &mut Errors) {
+    match &part.kind {
+        Kind::Function { body: None, .. } => errors.at(
+            span,
+            "a function without a body has nothing to leave unguarded: put `#[unguarded]` on the functions in each `impl`",
+        ),
+        Kind::Function { body: Some(body), .. } => {
+            let roots = ["portcullis".to_owned()];
+            let both = |guard: &str| {
+                format!(
+                    "a function is either guarded or unguarded: it is one or the other; remove `#[{guard}(…)]` or \
+                     `#[unguarded(…)]`"
+                )
+            };
+            for attr in &part.attrs {
+                if below(attr.path(), "unguarded", &roots) {
+                    errors.over(attr.path(), "a second `#[unguarded(…)]` on one function: keep one of them");
+                } else if let Some(guard) = sibling(attr, &roots) {
+                    errors.over(attr.path(), both(guard.name()));
+                }
+            }
+            // An attribute that stood above this one has been here.
+            if is_guarded(body.stream()) {
+                errors.at(
+                    span,
+                    "a function is either guarded or unguarded, and this one is guarded already: it is one or the \
+                     other; remove the guard, or this `#[unguarded(…)]`",
+                );
+            }
+        }
+        Kind::Invocation { .. } | Kind::Unknown(_) => {}
+        Kind::Holder { word, .. } => errors.at(
+            word.span(),
+            format!("`#[unguarded]` is for one function and its reason: put it on each function of this `{word}` that needs it"),
+        ),
+        Kind::Other { .. } | Kind::Definition => errors.over(item, LEAVES),
+    }
+}
+
+struct Check {
+    /// What the attributes' paths may begin with.
+    roots: Vec<String>,
+    errors: Errors,
+}
+
+impl Check {
+    /// The item under the attribute.
+    fn whole(&mut self, part: &Part, item: &TokenStream) {
+        if let Some(second) = part.attrs.iter().find(|attr| self.named(attr, "guarded")) {
+            self.errors.over(second.path(), "a second `#[guarded]` on one item: keep one of them");
+            return;
+        }
+        match &part.kind {
+            Kind::Holder { word, inside: Some(inside) } => self.inside(word, inside),
+            Kind::Holder { word, inside: None } if word == "mod" => self.file(word),
+            Kind::Function { name, .. } => self.errors.at(
+                name.span(),
+                format!(
+                    "{GUARDS}. A function is guarded by an attribute that says how: `#[boundary(…)]`, `#[once(…)]` or \
+                     `#[budgeted(…)]`"
+                ),
+            ),
+            _ => self.errors.over(item, GUARDS),
+        }
+    }
+
+    /// `mod m;`
+    fn file(&mut self, word: &Ident) {
+        self.errors.at(
+            word.span(),
+            "the functions of this module stand in another file, where `#[guarded]` can't see them: put it in that file, on \
+             each `impl` and trait, or around its functions as `#[guarded] mod name { … }`",
+        );
+    }
+
+    /// `holder` is the word under the attribute, however deep this is inside of it.
+    fn inside(&mut self, holder: &Ident, inside: &Group) {
+        for part in items::read(inside.stream()) {
+            if part.attrs.iter().any(only_in_tests) {
+                continue;
+            }
+            match &part.kind {
+                Kind::Function { name, body: Some(body) } => self.function(holder, &part.attrs, name, body),
+                // It checks itself, with its own arguments.
+                Kind::Holder { inside: Some(_), .. } if part.attrs.iter().any(|attr| self.named(attr, "guarded")) => {}
+                Kind::Holder { inside: Some(inside), .. } => self.inside(holder, inside),
+                Kind::Holder { word, inside: None } if word == "mod" => self.file(word),
+                Kind::Invocation { name, inside } => self.invocation(holder, &part.attrs, name, inside),
+                Kind::Other { word, tokens } => self.other(word, tokens.clone()),
+                Kind::Unknown(tree) => self.errors.at(
+                    tree.span(),
+                    format!("`#[guarded]` can't tell what this is, so it may hide a function: move it out of this `{holder}`"),
+                ),
+                Kind::Function { body: None, .. } | Kind::Holder { .. } | Kind::Definition => {}
+            }
+        }
+    }
+
+    fn function(&mut self, holder: &Ident, attrs: &[Attribute], name: &Ident, body: &Group) {
+        let mut stranger = None;
+        for attr in attrs {
+            if self.named(attr, "unguarded") {
+                if !knows_of_effects(attr) {
+                    effects::point_at(name, body, &mut self.errors);
+                }
+                return;
+            }
+            match sibling(attr, &self.roots) {
+                Some(Guard::Once) if is_another_crates(attr) => stranger = Some(attr),
+                Some(_) => return,
+                None => {}
+            }
+        }
+        if let Some(stranger) = stranger {
+            self.errors.over(
+                stranger.path(),
+                format!("{}; `{}` is not guarded by it", like_another_crates("in a `#[guarded]` item"), name.unraw()),
+            );
+        } else if let Some(hidden) = attrs.iter().find_map(switched) {
+            let what = if hidden == "unguarded" { "(reason = \"…\")" } else { "(…)" };
+            self.errors.at(
+                hidden.span(),
+                format!(
+                    "a `cfg_attr` may switch this off, and `{}` would run unguarded: put `#[{hidden}{what}]` itself on the \
+                     function",
+                    name.unraw()
+                ),
+            );
+        } else {
+            self.errors.at(
+                name.span(),
+                format!(
+                    "`{}` is not guarded, but it stands in a `#[guarded]` `{holder}`: whoever calls it reaches what it does \
+                     without a question asked, a claim or a limit. Put {} on it; or, if it needs none, say why with \
+                     `#[unguarded(reason = \"…\")]`",
+                    name.unraw(),
+                    guards()
+                ),
+            );
+        }
+    }
+
+    fn invocation(&mut self, holder: &Ident, attrs: &[Attribute], name: &Ident, inside: &Group) {
+        match attrs.iter().find(|attr| self.named(attr, "unguarded")) {
+            Some(attr) if knows_of_effects(attr) => {}
+            Some(_) => effects::point_at(name, inside, &mut self.errors),
+            None => self.errors.at(
+                name.span(),
+                format!(
+                    "`#[guarded]` can't see the functions that `{name}!` may make: move it out of this `{holder}`; or, if they \
+                     need no guard, say why with `#[unguarded(reason = \"…\")]` on it"
+                ),
+            ),
+        }
+    }
+
+    /// A function in an expression, such as a constant's value, with an `impl` around it or without.
+    fn other(&mut self, word: &Ident, tokens: TokenStream) {
+        let mut after = false;
+        for tree in tokens {
+            match tree {
+                TokenTree::Ident(name) if after => {
+                    let name = name.unraw();
+                    self.errors.at(
+                        name.span(),
+                        format!(
+                            "`{name}` is hidden in a `{word}`, where `#[guarded]` does not look: move it out of there"
+                        ),
+                    );
+                    after = false;
+                }
+                tree => {
+                    after = matches!(&tree, TokenTree::Ident(word) if word == "fn");
+                    if let TokenTree::Group(group) = tree {
+                        self.other(word, group.stream());
+                    }
+                }
+            }
+        }
+    }
+
+    fn named(&self, attr: &Attribute, name: &str) -> bool {
+        below(attr.path(), name, &self.roots)
+    }
+}
+
+fn guards() -> String {
+    let names: Vec<String> = Guard::ALL.iter().map(|guard| format!("`#[{}(…)]`", guard.name())).collect();
+    match names.split_last() {
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A bare `#[once]` without a key is `cached`'s, or a mistake that our own reports too.
+fn is_another_crates(attr: &Attribute) -> bool {
+    let tokens = match &attr.meta {
+        Meta::List(list) => list.tokens.clone(),
+        _ => TokenStream::new(),
+    };
+    let args = Args::parse(Guard::Once, Span::call_site(), tokens, &mut Errors::default());
+    attr.path().get_ident().is_some() && !args.has("key")
+}
+
+/// `#[unguarded(reason = "…", effects)]`
+fn knows_of_effects(attr: &Attribute) -> bool {
+    let Meta::List(list) = &attr.meta else { return false };
+    Arguments::read(&Arguments::UNGUARDED, list.tokens.clone(), &mut Errors::default()).effects
+}
+
+/// `#[test]`, `#[cfg(test)]`, `#[cfg(all(test, …))]`
+fn only_in_tests(attr: &Attribute) -> bool {
+    fn implies_test(meta: &Meta) -> bool {
+        match meta {
+            Meta::Path(path) => path.is_ident("test"),
+            Meta::List(list) if list.path.is_ident("all") => {
+                let parts = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(list.tokens.clone());
+                parts.is_ok_and(|parts| parts.iter().any(implies_test))
+            }
+            _ => false,
+        }
+    }
+    match &attr.meta {
+        Meta::Path(path) => path.is_ident("test"),
+        Meta::List(list) if list.path.is_ident("cfg") => {
+            list.parse_args::<Meta>().is_ok_and(|condition| implies_test(&condition))
+        }
+        _ => false,
+    }
+}
+
+/// The attribute of ours that a `cfg_attr` puts there, or does not.
+fn switched(attr: &Attribute) -> Option<Ident> {
+    fn ours(tokens: TokenStream) -> Option<Ident> {
+        tokens.into_iter().find_map(|tree| match tree {
+            TokenTree::Ident(word) => {
+                let known = word == "unguarded" || Guard::ALL.iter().any(|guard| word == guard.name());
+                known.then_some(word)
+            }
+            TokenTree::Group(group) => ours(group.stream()),
+            _ => None,
+        })
+    }
+    match &attr.meta {
+        Meta::List(list) if list.path.is_ident("cfg_attr") => ours(list.tokens.clone()),
+        _ => None,
+    }
+}
+
+/// What stands in the parentheses of these two: at most one `name = value`, and a word.
+#[derive(Default)]
+struct Arguments {
+    values: Vec<(Ident, Expr)>,
+    effects: bool,
+    flawed: bool,
+}
+
+struct Grammar {
+    attribute: &'static str,
+    value: &'static str,
+    example: &'static str,
+    word: Option<&'static str>,
+}
+
+impl Arguments {
+    const GUARDED: Grammar = Grammar { attribute: "guarded", value: "crate", example: "crate = ::path", word: None };
+    const UNGUARDED: Grammar =
+        Grammar { attribute: "unguarded", value: "reason", example: "reason = \"…\"", word: Some("effects") };
+
+    fn read(grammar: &Grammar, tokens: TokenStream, errors: &mut Errors) -> Arguments {
+        let mut arguments = Arguments::default();
+        let parser = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                // One bad argument must not hide the next.
+                if let Err(error) = arguments.argument(grammar, input) {
+                    errors.add(error);
+                    arguments.flawed = true;
+                    while !input.is_empty() && !input.peek(Token![,]) {
+                        input.parse::<TokenTree>()?;
+                    }
+                }
+                input.parse::<Option<Token![,]>>()?;
+            }
+            Ok(())
+        };
+        if let Err(error) = parser.parse2(tokens) {
+            errors.add(error);
+        }
+        arguments
+    }
+
+    fn argument(&mut self, grammar: &Grammar, input: ParseStream<'_>) -> syn::Result<()> {
+        let Grammar { attribute, value, example, word } = grammar;
+        let supported = || format!("It takes {}", listed([*example].into_iter().chain(*word)));
+        let Ok(name) = input.call(Ident::parse_any) else {
+            return Err(input.error(format!("expected an argument. {}", supported())));
+        };
+        let text = name.unraw().to_string();
+        let twice = || Err(syn::Error::new(name.span(), format!("`{text}` is given twice; keep one of them")));
+        if word.is_some_and(|word| word == text) {
+            if !input.is_empty() && !input.peek(Token![,]) {
+                return Err(syn::Error::new(name.span(), format!("`{text}` stands alone, without a value")));
+            }
+            return if std::mem::replace(&mut self.effects, true) { twice() } else { Ok(()) };
+        }
+        if text != *value {
+            let meant = match nearest(&text, [*value].into_iter().chain(*word)) {
+                Some(name) => format!(": did you mean `{name}`?"),
+                None => ".".to_owned(),
+            };
+            let message = format!("`#[{attribute}]` has no argument `{text}`{meant} {}", supported());
+            return Err(syn::Error::new(name.span(), message));
+        }
+        if !input.peek(Token![=]) {
+            return Err(syn::Error::new(name.span(), format!("`{text}` needs a value: write `{example}`")));
+        }
+        let equals: Token![=] = input.parse()?;
+        if input.is_empty() || input.peek(Token![,]) {
+            return Err(syn::Error::new(equals.span, format!("`{text}` needs a value: write `{example}`")));
+        }
+        let expr = visible(input.parse()?);
+        if !input.is_empty() && !input.peek(Token![,]) {
+            return Err(input.error("expected `,` between two arguments"));
+        }
+        if !self.values.is_empty() {
+            return twice();
+        }
+        self.values.push((name, expr));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Guard::Boundary;
+    use crate::tests::refuses;
+
+    /// What is reported beside the item, which stays as it was.
+    #[track_caller]
+    fn beside(expansion: &TokenStream, item: &TokenStream) -> TokenStream {
+        let (expansion, item) = (expansion.to_string(), item.to_string());
+        expansion.strip_prefix(&item).unwrap_or_else(|| panic!("{expansion}")).parse().unwrap()
+    }
+
+    #[track_caller]
+    fn checks(item: TokenStream, parts: &[&str]) {
+        refuses(beside(&guarded(quote!(), item.clone()), &item), parts);
+    }
+
+    #[track_caller]
+    fn states(args: TokenStream, item: TokenStream, parts: &[&str]) {
+        refuses(beside(&unguarded(args, item.clone()), &item), parts);
+    }
+
+    #[test]
+    fn every_function_is_guarded_or_says_why_not() {
+        checks(
+            quote! {
+                #[doc = "kept"]
+                mod m {
+                    fn a() {}
+                    #[boundary(before_cost)] #[inline] pub async fn b() {}
+                    #[inline] #[portcullis::once(key = "id")] fn c(id: u64) {}
+                    #[::portcullis::budgeted(max_steps = 1)] fn d() {}
+                    #[other::boundary(before_cost)] fn e() {}
+                    #[unguarded(reason = "pure")] const fn f() {}
+                    mod n { impl S { fn g(&self) { half typed. } } }
+                    trait T { fn h(&self); fn i(&self) {} }
+                    #[::gate::once(key = "id", crate = ::gate)] fn j(id: u64) {}
+                }
+            },
+            &["`a` is not guarded", "`e` is not guarded", "`g` is not guarded", "`i` is not guarded"],
+        );
+        checks(quote!(impl S { fn a() {} #[boundary(before_cost)] fn b() {} }), &["in a `#[guarded]` `impl`"]);
+        checks(
+            quote!(
+                pub unsafe trait T: Sized {
+                    fn a() {}
+                    fn b();
+                }
+            ),
+            &["in a `#[guarded]` `trait`"],
+        );
+    }
+
+    #[test]
+    fn a_renamed_crate_is_named_by_an_argument() {
+        let item =
+            quote! { mod m { #[gate::boundary(before_cost)] fn a() {} #[::gate::unguarded(reason = "b")] fn b() {} } };
+        checks(item.clone(), &["`a` is not guarded", "`b` is not guarded"]);
+        refuses(guarded(quote!(crate = ::gate), item.clone()), &[]);
+        refuses(guarded(quote!(crate = gate), item), &["`crate` is an absolute path"]);
+    }
+
+    #[test]
+    fn what_runs_in_tests_only_is_left_alone() {
+        checks(
+            quote! {
+                mod m {
+                    #[cfg(test)] mod tests { fn a() {} }
+                    #[cfg(all(unix, test))] impl S { fn b() {} }
+                    #[test] fn c() {}
+                    #[cfg(any(test, unix))] fn d() {}
+                    #[cfg(not(test))] fn e() {}
+                    #[cfg_attr(test, test)] fn f() {}
+                }
+            },
+            &["`d` is not guarded", "`e` is not guarded", "`f` is not guarded"],
+        );
+    }
+
+    #[test]
+    fn what_may_be_switched_off_or_belongs_to_others_is_no_guard() {
+        checks(
+            quote! {
+                impl S {
+                    #[cfg_attr(unix, boundary(before_cost))] fn a() {}
+                    #[cfg_attr(unix, cfg_attr(windows, portcullis::unguarded(reason = "b")))] fn b() {}
+                    #[cfg_attr(feature = "once", doc = "once")] fn c() {}
+                    #[cfg_attr(unix, once(key = "id"))] #[boundary(before_cost)] fn d() {}
+                    #[once(time = 10)] fn e() {}
+                    #[once] fn f() {}
+                }
+            },
+            &[
+                "put `#[boundary(…)]` itself on the function",
+                "put `#[unguarded(reason = \"…\")]` itself on the function",
+                "`c` is not guarded",
+                "`e` is not guarded by it",
+                "`f` is not guarded by it",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_can_not_be_seen_into_is_refused() {
+        checks(
+            quote! {
+                mod m {
+                    mod file;
+                    thread_local! { static A: u8 = 1; }
+                    #[unguarded(reason = "a cell")] thread_local! { static B: u8 = 1; }
+                    impl S { ::path::methods!(); }
+                    macro_rules! rules { () => { fn a() {} } }
+                    const _: () = { impl S { fn b() {} } };
+                    static C: fn() -> u8 = || 1;
+                    extern "C" { fn d(); }
+                    macro new() {}
+                    #[guarded] mod inner { fn e() {} }
+                }
+            },
+            &[
+                "stand in another file",
+                "the functions that `thread_local!` may make",
+                "the functions that `methods!` may make",
+                "`b` is hidden in a `const`",
+                "can't tell what this is",
+            ],
+        );
+    }
+
+    #[test]
+    fn it_stands_on_what_has_functions() {
+        checks(quote! { mod m; }, &["stand in another file"]);
+        checks(quote! { pub fn f() {} }, &["A function is guarded by an attribute that says how"]);
+        checks(quote! { struct S; }, &["is for an inline module"]);
+        checks(quote! { thread_local! {} }, &["is for an inline module"]);
+        checks(quote! { #[guarded] mod m { fn a() {} } }, &["a second `#[guarded]`"]);
+        checks(quote! { mod m {} }, &[]);
+    }
+
+    #[test]
+    fn effects_in_unguarded_functions_are_pointed_at() {
+        checks(
+            quote! {
+                mod m {
+                    #[unguarded(reason = "a")] fn a() { std::fs::write(p, t) }
+                    #[unguarded(reason = "b", effects)] fn b() { std::fs::write(p, t) }
+                    #[boundary(before_side_effect)] fn c() { std::fs::write(p, t) }
+                    #[unguarded(reason = "d")] m! { fn d() { fs::rename(a, b) } }
+                }
+            },
+            &["`fs::write` looks like a raw effect, and `a` is `#[unguarded]`", "`fs::rename`"],
+        );
+        // Elsewhere nobody has asked for it.
+        states(quote!(reason = "a"), quote! { fn a() { std::fs::write(p, t) } }, &[]);
+    }
+
+    #[test]
+    fn a_reason_is_required_and_says_something() {
+        let f = || {
+            quote! { fn f() {} }
+        };
+        states(quote!(reason = "pure"), f(), &[]);
+        states(quote!(effects, reason = "pure",), f(), &[]);
+        states(quote!(), f(), &["say why this may run unguarded"]);
+        states(quote!(effects), f(), &["say why this may run unguarded"]);
+        for empty in [quote!(""), quote!(" "), quote!("…"), quote!("1.")] {
+            states(quote!(reason = #empty), f(), &["a reason has at least one word"]);
+        }
+        states(quote!(reason = REASON), f(), &["a text in quotes"]);
+        states(quote!("pure"), f(), &["expected an argument. It takes `reason = \"…\"` and `effects`"]);
+        states(quote!(reson = "pure"), f(), &["did you mean `reason`? It takes"]);
+        states(quote!(effect, reason = "pure"), f(), &["did you mean `effects`?"]);
+        states(quote!(effects = true, reason), f(), &["`effects` stands alone", "`reason` needs a value"]);
+        states(quote!(reason =, reason = "a" b), f(), &["`reason` needs a value", "expected `,`"]);
+        states(quote!(reason = "a", reason = "b", effects, effects), f(), &["`reason` is given", "`effects` is given"]);
+        refuses(
+            guarded(
+                quote!(before_cost, crate),
+                quote!(
+                    mod m {}
+                ),
+            ),
+            &["no argument `before_cost`", "needs a value"],
+        );
+    }
+
+    #[test]
+    fn a_function_is_guarded_or_unguarded() {
+        let why = || quote!(reason = "pure");
+        states(why(), quote! { #[boundary(before_cost)] fn f() {} }, &["remove `#[boundary(…)]`"]);
+        states(why(), quote! { #[inline] #[portcullis::once(key = "a")] fn f() {} }, &["remove `#[once(…)]`"]);
+        states(why(), quote! { #[unguarded(reason = "b")] fn f() {} }, &["a second `#[unguarded(…)]`"]);
+        // The other order: the boundary has been here, and left what it does not know.
+        let first =
+            crate::family::guard(Boundary, quote!(before_cost), quote! { #[unguarded(reason = "a")] fn f() {} });
+        let mut first: syn::ItemFn = syn::parse2(first).unwrap();
+        assert!(first.attrs.pop().unwrap().path().is_ident("unguarded"));
+        states(why(), quote!(#first), &["this one is guarded already"]);
+        // A guarded function inside is none of this one.
+        states(why(), quote! { fn f() { #[boundary(before_cost)] fn g() {} g() } }, &[]);
+    }
+
+    #[test]
+    fn it_speaks_for_functions_only() {
+        let why = || quote!(reason = "pure");
+        states(why(), quote! { fn f(&self); }, &["nothing to leave unguarded"]);
+        states(why(), quote! { impl S {} }, &["put it on each function of this `impl`"]);
+        states(why(), quote! { mod m {} }, &["put it on each function of this `mod`"]);
+        states(why(), quote! { struct S; }, &["there is none here"]);
+        states(why(), quote! { thread_local! { static A: u8 = 1; } }, &[]);
+        states(why(), quote! { pub fn f() { half typed. } }, &[]);
+    }
+}
