@@ -15,20 +15,23 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tracing::Span;
 use tracing::level_filters::LevelFilter;
 
+mod pace;
+
+use self::pace::Pace;
 use super::watchdog::Watchdog;
 use super::{Authority, DecisionId, Denial, Device, Fault, FaultKind, Question, Registration, Verdict};
 use crate::boundary::{Boundary, OnRefusal};
@@ -215,7 +218,7 @@ fn serve(runtime: tokio::runtime::Runtime, mut jobs: mpsc::UnboundedReceiver<Job
         // Every task holds a sender, so the receiver ends with the last of them.
         let (under_way, mut all_done) = mpsc::channel::<()>(1);
         let pace = Arc::new(Pace::new());
-        while let Some(job) = next(&mut jobs, &pace).await {
+        while let Some(job) = pace::next(&mut jobs, &pace).await {
             let (under_way, pace) = (under_way.clone(), Arc::clone(&pace));
             tokio::spawn(async move {
                 let taken = Instant::now();
@@ -229,83 +232,6 @@ fn serve(runtime: tokio::runtime::Runtime, mut jobs: mpsc::UnboundedReceiver<Job
     });
     // A name resolution that hangs must not keep the thread.
     runtime.shutdown_background();
-}
-
-/// How fast answers come.
-///
-/// To wake a sleeping core costs more than an exchange with an authority on this machine. Where answers come that fast, the
-/// I/O thread looks around a little longer before it sleeps; where they don't, it never does.
-struct Pace {
-    began: Instant,
-    /// In nanoseconds after `began`: so long it looks around.
-    awake_until: AtomicU64,
-    /// The last question was answered in no time.
-    next_door: AtomicBool,
-    stirred: Notify,
-}
-
-impl Pace {
-    /// An authority that answers within this is next door.
-    const NEXT_DOOR: Duration = Duration::from_micros(400);
-
-    /// How long to look around for the next event.
-    const LOOK_AROUND: Duration = Duration::from_micros(100);
-
-    fn new() -> Self {
-        Pace {
-            began: Instant::now(),
-            awake_until: AtomicU64::new(0),
-            next_door: AtomicBool::new(false),
-            stirred: Notify::new(),
-        }
-    }
-
-    fn stir(&self) {
-        if self.next_door.load(Ordering::Relaxed) {
-            let until = nanos(self.began.elapsed() + Pace::LOOK_AROUND);
-            self.awake_until.store(until, Ordering::Relaxed);
-            self.stirred.notify_one();
-        }
-    }
-
-    fn answered(&self, taken: Instant) {
-        self.next_door.store(taken.elapsed() < Pace::NEXT_DOOR, Ordering::Relaxed);
-        self.stir();
-    }
-
-    fn is_awake(&self) -> bool {
-        nanos(self.began.elapsed()) < self.awake_until.load(Ordering::Relaxed)
-    }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The next question. `None`: nobody can ask any more.
-async fn next(jobs: &mut mpsc::UnboundedReceiver<Job>, pace: &Pace) -> Option<Job> {
-    loop {
-        match jobs.try_recv() {
-            Ok(job) => {
-                pace.stir();
-                return Some(job);
-            }
-            Err(mpsc::error::TryRecvError::Disconnected) => return None,
-            // Lets the questions under way go on, and looks at the sockets, without sleeping.
-            Err(mpsc::error::TryRecvError::Empty) if pace.is_awake() => tokio::task::yield_now().await,
-            Err(mpsc::error::TryRecvError::Empty) => {
-                let (mut job, mut stirred) = (pin!(jobs.recv()), pin!(pace.stirred.notified()));
-                let first = poll_fn(|cx| match job.as_mut().poll(cx) {
-                    Poll::Ready(job) => Poll::Ready(Some(job)),
-                    Poll::Pending => stirred.as_mut().poll(cx).map(|()| None),
-                });
-                if let Some(job) = first.await {
-                    pace.stir();
-                    return job;
-                }
-            }
-        }
-    }
 }
 
 /// One question on the I/O thread.
