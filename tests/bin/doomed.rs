@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +19,21 @@ use portcullis::authority::{
 use portcullis::{Portcullis, Refused, boundary, budgeted, once};
 
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+static DENIED: Door = Door(Mutex::new(false), Condvar::new());
+
+/// Opens once.
+struct Door(Mutex<bool>, Condvar);
+
+impl Door {
+    fn open(&self) {
+        *self.0.lock().expect("nobody panics here") = true;
+        self.1.notify_all();
+    }
+
+    fn wait(&self) {
+        drop(self.1.wait_while(self.0.lock().expect("nobody panics here"), |open| !*open).expect("nobody panics here"));
+    }
+}
 
 fn leave(name: &str) {
     let directory = DIRECTORY.get().expect("the directory is set first");
@@ -44,6 +59,12 @@ async fn effect_async() {
 #[boundary(before_cost)]
 #[once(action = "warm.up", key = "key")]
 fn warm_up(key: &str) -> Result<(), Refused> {
+    Ok(())
+}
+
+#[once(action = "claimed.effect", key = "key")]
+fn claimed_effect(key: &str) -> Result<(), Refused> {
+    leave("effect");
     Ok(())
 }
 
@@ -77,6 +98,7 @@ impl Authority for Denying {
                 return Verdict::Allow(Grant::new(DecisionId::new("warm-up").expect("it is printable")));
             }
             tokio::time::sleep(self.after).await;
+            DENIED.open();
             Verdict::Deny(Denial::new("DEVICE_REVOKED"))
         })
     }
@@ -177,6 +199,22 @@ fn main() {
             locked.execute_batch("BEGIN IMMEDIATE").expect("the ledger is locked");
             effect();
         }
+        "claim_granted_while_ending" => {
+            warm_up("k").expect("the warm-up is allowed");
+            let locked = rusqlite::Connection::open(directory.join("ledger.db")).expect("the ledger opens");
+            locked.execute_batch("BEGIN IMMEDIATE").expect("the ledger is locked");
+            // Waits for the ledger, and so does the audit record of the end, for what is left of its 50 ms.
+            thread::spawn(|| claimed_effect("k"));
+            thread::spawn(move || {
+                DENIED.wait();
+                // Time itself is what is tested: the claim is granted after the denial and before the end.
+                thread::sleep(Duration::from_millis(15));
+                locked.execute_batch("ROLLBACK").expect("the ledger is unlocked");
+                thread::sleep(Duration::from_secs(30));
+            });
+            thread::sleep(Duration::from_millis(200));
+            effect();
+        }
         "refusals_are_audited" => {
             warm_up("k").expect("the warm-up is allowed");
             refused_and_returned().expect_err("it is denied");
@@ -224,7 +262,7 @@ fn install(situation: &str, directory: &Path) {
         // From the environment, which the test has emptied.
         "not_configured" => return,
         "dropped_future" => builder.authority(Denying { after: Duration::from_millis(300) }),
-        "ledger_hangs" | "audited" | "refusals_are_audited" => {
+        "claim_granted_while_ending" | "ledger_hangs" | "audited" | "refusals_are_audited" => {
             builder.authority(Denying { after: Duration::ZERO }).ledger(format!("sqlite:{}", ledger.display()))
         }
         "forked" | "budget" => builder.embedded(&ledger),

@@ -131,7 +131,7 @@ fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
             },
             Stage::Claiming(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
                 Poll::Ready(claimed) => match steps::passed(layer.claimed(&begun, claimed)?) {
-                    Ok(passed) => start(begun, layer, handover, passed),
+                    Ok(passed) => start(begun, layer, handover, passed)?,
                     Err(known) => return Poll::Ready(Ok(known)),
                 },
                 Poll::Pending => {
@@ -177,7 +177,7 @@ fn claim<R, K, L: Layer<R>>(
 ) -> Result<Stage<R, K>, Refused> {
     Ok(match layer.claim(&mut begun)? {
         Some(ticket) => Stage::Claiming(begun, ticket),
-        None => start(begun, layer, handover, steps::nothing_to_claim()),
+        None => start(begun, layer, handover, steps::nothing_to_claim())?,
     })
 }
 
@@ -187,7 +187,8 @@ fn start<R, K, L: Layer<R>>(
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
     passed: Passed,
-) -> Stage<R, K> {
+) -> Result<Stage<R, K>, Refused> {
+    begun.may_start()?;
     layer.start();
     if let Some(purse) = begun.frame.purse() {
         purse.start();
@@ -196,7 +197,7 @@ fn start<R, K, L: Layer<R>>(
         handover.pass(passed, layer.claim_state().cloned());
     }
     let frame = Frame::Call(std::mem::take(&mut begun.frame));
-    Stage::Running(begun, Some(frame))
+    Ok(Stage::Running(begun, Some(frame)))
 }
 
 /// A panic in the body is known at once, also where the future is leaked afterwards.

@@ -41,6 +41,7 @@ pub(super) struct Begun {
     pub(super) gate: Gate,
     pub(super) frame: CallFrame,
     facts: &'static Facts,
+    claims: bool,
     action: Cow<'static, str>,
     extras: Option<Box<Extras>>,
 }
@@ -77,7 +78,7 @@ fn charge(
         Ok(frame)
     });
     match charged {
-        Ok(frame) => Ok(Begun { gate, frame, facts, action, extras }),
+        Ok(frame) => Ok(Begun { gate, frame, facts, claims, action, extras }),
         Err(refused) => Err(gate.refuse(facts.on_budget(claims), facts.boundary_name(), refused)),
     }
 }
@@ -106,11 +107,17 @@ fn find_gate(facts: &'static Facts, claims: bool, action: &str, gate: Option<Por
             Err(error) => return Err(without_a_gate(facts, claims, error.refuse(action))),
         },
     };
-    if halt::halted() {
-        let refused = Refused::new(Kind::Halted, action, "this process is ending");
-        return Err(gate.refuse(facts.otherwise(claims), facts.boundary_name(), refused));
-    }
+    not_halted(&gate, facts, claims, action)?;
     Ok(gate)
+}
+
+#[inline]
+fn not_halted(gate: &Gate, facts: &'static Facts, claims: bool, action: &str) -> Result<(), Refused> {
+    if !halt::halted() {
+        return Ok(());
+    }
+    let refused = Refused::new(Kind::Halted, action, "this process is ending");
+    Err(gate.refuse(facts.otherwise(claims), facts.boundary_name(), refused))
 }
 
 #[inline]
@@ -149,6 +156,11 @@ impl Begun {
             on_deny: self.facts.on_deny,
             on_fault: self.facts.on_fault,
         })
+    }
+
+    /// The last look before the body: while this call waited for its authority and its claim, another one may have been denied.
+    pub(super) fn may_start(&self) -> Result<(), Refused> {
+        not_halted(&self.gate, self.facts, self.claims, &self.action)
     }
 
     /// `None`: whoever should have answered is gone, which is no answer.

@@ -57,6 +57,7 @@ fn drive<R, L: Layer<R>>(mut begun: Begun, mut layer: L, body: impl FnOnce(&L, P
             Err(known) => return Ok(known),
         },
     };
+    begun.may_start()?;
     layer.start();
     if let Some(purse) = begun.frame.purse() {
         purse.start();

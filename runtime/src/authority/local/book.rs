@@ -123,7 +123,12 @@ impl Book {
                        ON CONFLICT(id) DO NOTHING";
             let added = connection.execute(sql, params![device.as_str(), now])?;
             // Invariant 3: somebody may have been faster.
-            found = revoked(connection, device)?.unwrap_or(true);
+            found = match revoked(connection, device)? {
+                Some(revoked) => revoked,
+                None => {
+                    return Err(Trouble::new(TroubleKind::Statement, "a device that was just registered is not there"));
+                }
+            };
             Ok(if added == 0 { Acted::Already } else { Acted::Done })
         })?;
         Ok((found, acted))
