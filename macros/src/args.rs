@@ -68,28 +68,40 @@ enum Value {
     List(Vec<Ident>),
 }
 
+/// Reads what stands between commas, with every mistake in it. `true` if there was one.
+pub(crate) fn each_argument(
+    tokens: TokenStream,
+    errors: &mut Errors,
+    mut argument: impl FnMut(ParseStream<'_>, &mut Errors) -> syn::Result<()>,
+) -> bool {
+    let mut flawed = false;
+    let parser = |input: ParseStream<'_>| {
+        while !input.is_empty() {
+            // One bad argument must not hide the next.
+            if let Err(error) = argument(input, errors) {
+                errors.add(error);
+                flawed = true;
+                while !input.is_empty() && !input.peek(Token![,]) {
+                    input.parse::<TokenTree>()?;
+                }
+            }
+            input.parse::<Option<Token![,]>>()?;
+        }
+        Ok(())
+    };
+    if let Err(error) = parser.parse2(tokens) {
+        errors.add(error);
+    }
+    flawed
+}
+
 impl Args {
     // Input:  key = "order_id", skip(client), wait = "5s"
     // Output: [("key", Expr), ("skip", List), ("wait", Expr)], and every mistake in the rest.
     pub(crate) fn parse(guard: Guard, span: Span, tokens: TokenStream, errors: &mut Errors) -> Args {
         let mut args = Args { guard, span, words: Vec::new(), values: Vec::new(), strange: false, flawed: false };
-        let parser = |input: ParseStream<'_>| {
-            while !input.is_empty() {
-                // One bad argument must not hide the next.
-                if let Err(error) = args.argument(input, errors) {
-                    errors.add(error);
-                    args.flawed = true;
-                    while !input.is_empty() && !input.peek(Token![,]) {
-                        input.parse::<TokenTree>()?;
-                    }
-                }
-                input.parse::<Option<Token![,]>>()?;
-            }
-            Ok(())
-        };
-        if let Err(error) = parser.parse2(tokens) {
-            errors.add(error);
-        }
+        let flawed = each_argument(tokens, errors, |input, errors| args.argument(input, errors));
+        args.flawed |= flawed;
         args
     }
 

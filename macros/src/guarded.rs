@@ -9,7 +9,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, Meta, Token};
 
-use crate::args::{Args, Guard, root, visible};
+use crate::args::{Args, Guard, each_argument, root, visible};
 use crate::effects;
 use crate::errors::{Errors, listed, nearest};
 use crate::family::{attribute, below, is_guarded, like_another_crates, sibling};
@@ -338,23 +338,7 @@ impl Arguments {
 
     fn read(grammar: &Grammar, tokens: TokenStream, errors: &mut Errors) -> Arguments {
         let mut arguments = Arguments::default();
-        let parser = |input: ParseStream<'_>| {
-            while !input.is_empty() {
-                // One bad argument must not hide the next.
-                if let Err(error) = arguments.argument(grammar, input) {
-                    errors.add(error);
-                    arguments.flawed = true;
-                    while !input.is_empty() && !input.peek(Token![,]) {
-                        input.parse::<TokenTree>()?;
-                    }
-                }
-                input.parse::<Option<Token![,]>>()?;
-            }
-            Ok(())
-        };
-        if let Err(error) = parser.parse2(tokens) {
-            errors.add(error);
-        }
+        arguments.flawed = each_argument(tokens, errors, |input, _| arguments.argument(grammar, input));
         arguments
     }
 

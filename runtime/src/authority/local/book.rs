@@ -117,7 +117,7 @@ impl Book {
         if let Some(revoked) = self.read(Instant::now() + PATIENCE, |connection| revoked(connection, device))? {
             return Ok((revoked, Acted::Already));
         }
-        let mut found = false;
+        let mut found = true;
         let acted = self.act("device_registered", actor, Some(device), |connection, now| {
             let sql = "INSERT INTO device(id, revoked, registered_ms, changed_ms) VALUES(?1, 0, ?2, ?2)
                        ON CONFLICT(id) DO NOTHING";
