@@ -1,12 +1,14 @@
 //! What is printed, and the exit code that goes with it.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis::Refused;
 use serde::Serialize;
 use serde_json::json;
 
+const DONE: u8 = 0;
 const NOT_DONE: u8 = 1;
 const USAGE: u8 = 2;
 
@@ -15,14 +17,20 @@ const USAGE: u8 = 2;
 pub(crate) struct Printed {
     text: String,
     json: serde_json::Value,
+    exit: u8,
 }
 
 impl Printed {
     pub(crate) fn new(text: String, json: impl Serialize) -> Result<Self, Failure> {
         match serde_json::to_value(json) {
-            Ok(json) => Ok(Printed { text, json }),
-            Err(error) => Err(Failure { code: "internal", message: error.to_string(), exit: NOT_DONE }),
+            Ok(json) => Ok(Printed { text, json, exit: DONE }),
+            Err(error) => Err(Failure::internal(error.to_string())),
         }
+    }
+
+    /// A result that is a no.
+    pub(crate) fn refused(self) -> Self {
+        Printed { exit: NOT_DONE, ..self }
     }
 
     pub(crate) fn to_stdout(&self, json: bool) -> ExitCode {
@@ -32,9 +40,9 @@ impl Printed {
         }
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(self.exit),
             // `portcullis … | head` has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(self.exit),
             Err(_) => ExitCode::from(NOT_DONE),
         }
     }
@@ -51,6 +59,20 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn usage(message: String) -> Self {
         Failure { code: "usage", message, exit: USAGE }
+    }
+
+    /// Nothing that the user did.
+    pub(crate) fn internal(message: String) -> Self {
+        Failure { code: "internal", message, exit: NOT_DONE }
+    }
+
+    /// What cargo says.
+    pub(crate) fn cargo(message: String) -> Self {
+        Failure { code: "cargo", message, exit: NOT_DONE }
+    }
+
+    pub(crate) fn file(path: &Path, message: &str) -> Self {
+        Failure { code: "file", message: format!("{}: {message}", path.display()), exit: NOT_DONE }
     }
 
     pub(crate) fn not_found(message: String) -> Self {
