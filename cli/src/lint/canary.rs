@@ -13,7 +13,7 @@ use serde::Serialize;
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
 
 use super::choose::Chosen;
-use super::workspace::{Locked, Resolve, Workspace};
+use super::workspace::{Locked, Workspace, cargo};
 use super::{clippy_toml, levels};
 use crate::output::Failure;
 
@@ -55,7 +55,9 @@ impl Canary {
             );
         }
         lines.extend(self.astray.iter().map(|path| format!("canary: {path}")));
-        lines.extend(self.errors.iter().map(|error| format!("canary: {error}")));
+        // One mistake in a crate makes many errors, and a long one.
+        let first = |error: &String| error.lines().next().unwrap_or_default().to_owned();
+        lines.extend(self.errors.iter().take(5).map(|error| format!("canary: {}", first(error))));
         if !self.absent.is_empty() {
             lines.push(format!("canary: not built here, so not proved: {}", self.absent.join(", ")));
         }
@@ -65,59 +67,49 @@ impl Canary {
 
 /// Builds it with `list` as clippy's file and the levels of `root`, the workspace's manifest.
 pub(super) fn run(
-    manifest: Option<&Path>,
     workspace: &Workspace,
     chosen: &Chosen,
     mut list: DocumentMut,
     root: &DocumentMut,
 ) -> Result<Canary, Failure> {
-    // What a plain `cargo clippy` has on this machine, which may be less than what the list was chosen for.
-    let here = Workspace::read(manifest, Resolve::Here, false)?.packages;
     let name = |package: &Locked| format!("{} {}", package.name, package.version);
     let listed: Vec<String> = workspace.packages.iter().filter(|package| chosen.covers(package)).map(name).collect();
-    let loaded: Vec<Locked> = here.into_iter().filter(|package| listed.contains(&name(package))).collect();
+    // All that the workspace builds, for the same features, also of what the listed ones depend on; which is then built already.
+    let here = workspace.built_here()?;
+    let loaded: Vec<&Locked> = here.iter().filter(|package| listed.contains(&name(package))).collect();
     let mut canary = Canary {
         refused: false,
-        loaded: std::iter::once("std".to_owned()).chain(loaded.iter().map(name)).collect(),
+        loaded: std::iter::once("std".to_owned()).chain(loaded.iter().copied().map(name)).collect(),
         absent: Vec::new(),
         astray: Vec::new(),
         errors: Vec::new(),
     };
     canary.absent = listed.into_iter().filter(|name| !canary.loaded.contains(name)).collect();
-    clippy_toml::require(&mut list, &Chosen::required(&loaded)?);
+    clippy_toml::require(&mut list, &Chosen::required(&here)?);
+    let mut source = SOURCE.to_owned();
+    source.extend(loaded.iter().map(|package| format!("extern crate {} as _;\n", key(package))));
+    source.push_str(EFFECT);
+    let manifest = manifest(root, &workspace.root, &here);
+
     let dir = workspace.target.join("portcullis").join("canary");
-    lay(&dir, workspace, &list, root, &loaded).map_err(|error| Failure::file(&dir, &error.to_string()))?;
+    let lay = || {
+        fs::create_dir_all(&dir)?;
+        fs::write(dir.join("lib.rs"), source)?;
+        fs::write(dir.join("clippy.toml"), list.to_string())?;
+        fs::write(dir.join("Cargo.toml"), manifest.to_string())?;
+        fs::copy(workspace.root.join("Cargo.lock"), dir.join("Cargo.lock"))
+    };
+    lay().map_err(|error| Failure::file(&dir, &error.to_string()))?;
     canary.listen(&dir, workspace)?;
     Ok(canary)
 }
 
-/// Writes the package.
-fn lay(
-    dir: &Path,
-    workspace: &Workspace,
-    list: &DocumentMut,
-    root: &DocumentMut,
-    loaded: &[Locked],
-) -> std::io::Result<()> {
-    fs::create_dir_all(dir)?;
-    let mut source = SOURCE.to_owned();
-    let mut dependencies = Table::new();
-    for package in loaded {
-        let several = loaded.iter().filter(|other| other.library == package.library).count() > 1;
-        let version = package.version.to_string().replace(|c: char| !c.is_alphanumeric(), "_");
-        let key = if several { format!("{}_{version}", package.library) } else { package.library.clone() };
-        source.push_str(&format!("extern crate {key} as _;\n"));
-        dependencies.insert(&key, value(dependency(package)));
-    }
-    source.push_str(EFFECT);
-    fs::write(dir.join("lib.rs"), source)?;
-    fs::write(dir.join("clippy.toml"), list.to_string())?;
-    fs::write(dir.join("Cargo.toml"), manifest(root, &workspace.root, dependencies).to_string())?;
-    fs::copy(workspace.root.join("Cargo.lock"), dir.join("Cargo.lock"))?;
-    Ok(())
+/// What the canary calls a package; there may be two of a name.
+fn key(package: &Locked) -> String {
+    format!("{}_{}", package.library, package.version).replace(|c: char| !c.is_alphanumeric(), "_")
 }
 
-fn manifest(root: &DocumentMut, dir: &Path, dependencies: Table) -> DocumentMut {
+fn manifest(root: &DocumentMut, dir: &Path, packages: &[Locked]) -> DocumentMut {
     let mut doc = DocumentMut::new();
     let mut package = Table::new();
     package.insert("name", value("portcullis-canary"));
@@ -130,6 +122,10 @@ fn manifest(root: &DocumentMut, dir: &Path, dependencies: Table) -> DocumentMut 
     doc.insert("lib", Item::Table(lib));
     // Of no other workspace.
     doc.insert("workspace", Item::Table(Table::new()));
+    let mut dependencies = Table::new();
+    for package in packages {
+        dependencies.insert(&key(package), value(dependency(package)));
+    }
     doc.insert("dependencies", Item::Table(dependencies));
     if let Some(levels) = levels::clippy(root) {
         let mut lints = Table::new();
@@ -189,7 +185,7 @@ fn dependency(package: &Locked) -> InlineTable {
 impl Canary {
     /// Runs clippy on it, and hears what it says.
     fn listen(&mut self, dir: &Path, workspace: &Workspace) -> Result<(), Failure> {
-        let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        let output = Command::new(cargo())
             .args(["clippy", "--message-format=json", "--manifest-path"])
             .arg(dir.join("Cargo.toml"))
             .arg("--target-dir")
@@ -206,7 +202,9 @@ impl Canary {
             }
         }
         if !self.refused && self.errors.is_empty() && !output.status.success() {
-            self.errors.push(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+            let said = String::from_utf8_lossy(&output.stderr);
+            let from = said.find("error").unwrap_or(0);
+            self.errors.push(said.get(from..).unwrap_or(&said).trim().to_owned());
         }
         Ok(())
     }
@@ -220,7 +218,8 @@ impl Canary {
         } else if own && code == Some("clippy::disallowed_methods") {
             self.refused |= error;
         } else if error && !message.spans.is_empty() {
-            self.errors.push(message.rendered.unwrap_or(message.message).trim().to_owned());
+            let place = message.spans.first().map(|span| format!("{}:{}: ", span.file_name, span.line_start));
+            self.errors.push(format!("it does not build: {}{}", place.unwrap_or_default(), message.message));
         }
     }
 }
@@ -259,11 +258,12 @@ mod tests {
     fn its_manifest_takes_levels_profiles_and_patches_along() {
         let root = "[workspace.lints.clippy]\ndisallowed_methods = \"deny\"\n[profile.dev]\ndebug = 1\n\
                     [patch.crates-io]\na = { path = \"vendor/a\" }\n";
-        let doc = manifest(&root.parse().unwrap(), Path::new("/ws"), Table::new());
+        let doc = manifest(&root.parse().unwrap(), Path::new("/ws"), &[package(None)]);
         let doc: DocumentMut = doc.to_string().parse().unwrap();
         assert_eq!(doc["lints"]["clippy"]["disallowed_methods"].as_str(), Some("deny"));
         assert_eq!(doc["profile"]["dev"]["debug"].as_integer(), Some(1));
         assert_eq!(doc["patch"]["crates-io"]["a"]["path"].as_str(), Some("/ws/vendor/a"));
         assert!(doc["workspace"].is_table());
+        assert_eq!(doc["dependencies"]["some_crate_1_2_3"]["package"].as_str(), Some("some-crate"));
     }
 }

@@ -19,12 +19,6 @@ pub(super) struct Changes {
     pub(super) removed: Vec<String>,
 }
 
-impl Changes {
-    pub(super) fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.updated.is_empty() && self.removed.is_empty()
-    }
-}
-
 /// Brings our entries in `doc` up to date. `Err` says what is in the way.
 pub(super) fn update(doc: &mut DocumentMut, entries: &[Entry]) -> Result<Changes, String> {
     let item = doc.entry(KEY).or_insert_with(|| Item::Value(Value::Array(Array::new())));
@@ -180,7 +174,7 @@ mod tests {
         let changes = update(&mut doc, entries).unwrap();
         let text = doc.to_string();
         let mut again: DocumentMut = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
-        assert!(update(&mut again, entries).unwrap().is_empty(), "{text}");
+        assert!(update(&mut again, entries).unwrap() == Changes::default(), "{text}");
         assert_eq!(again.to_string(), text, "a second run changes nothing");
         (text, changes)
     }
@@ -248,7 +242,7 @@ too-many-lines-threshold = 80
         let theirs = "disallowed-methods = [\n    { path = \"a::a\", reason = \"never\" },\n    \"b::b\",\n]\n";
         let (text, changes) = updated(theirs, &[entry("a::a", false), entry("b::b", false)]);
         assert_eq!(text, theirs);
-        assert!(changes.is_empty());
+        assert_eq!(changes, Changes::default());
     }
 
     #[test]

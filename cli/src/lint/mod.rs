@@ -26,10 +26,10 @@ use files::Edited;
 use findings::Problem;
 use levels::Levels;
 use report::{Change, Report};
-use workspace::{Resolve, Workspace};
+use workspace::Workspace;
 
 pub(crate) fn run(args: &LintArgs) -> Result<Printed, Failure> {
-    let workspace = Workspace::read(args.manifest_path.as_deref(), Resolve::All, args.check)?;
+    let workspace = Workspace::read(args.manifest_path.as_deref(), args.check)?;
     let chosen = choose::choose(&workspace.packages)?;
     let config = config(&workspace);
     let mut report = Report::new(&workspace, &config, &chosen, args.check);
@@ -56,8 +56,7 @@ pub(crate) fn run(args: &LintArgs) -> Result<Printed, Failure> {
         // What is in force: with `--check` what is on disk, else what was just written.
         let doc = |file: &Edited| if args.check { file.original() } else { file.doc.clone() };
         let [list, root, ..] = files.as_slice() else { return Err(Failure::internal("no manifest".to_owned())) };
-        let manifest = args.manifest_path.as_deref();
-        report.canary = Some(canary::run(manifest, &workspace, &chosen, doc(list), &doc(root))?);
+        report.canary = Some(canary::run(&workspace, &chosen, doc(list), &doc(root))?);
     }
     report.print()
 }

@@ -78,7 +78,8 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let names: Vec<_> = self.crates.iter().map(|covered| covered.package.as_str()).collect();
+        let mut names: Vec<_> = self.crates.iter().map(|covered| covered.package.as_str()).collect();
+        names.dedup();
         let mut lines = vec![format!("{}: {} effects of {}", self.config, self.effects, names.join(", "))];
         let word = if self.check { "stale: " } else { "" };
         lines.extend(self.changed.iter().map(|change| format!("{word}{}: {}", change.file, change.what)));

@@ -1,8 +1,10 @@
 //! The workspace as cargo sees it: its members, and the packages in its lock file.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cargo_metadata::{CargoOpt, Metadata, MetadataCommand, Package, PackageId};
 use semver::Version;
@@ -38,35 +40,45 @@ pub(super) struct Locked {
     pub(super) features: Vec<String>,
 }
 
-/// What to resolve.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Resolve {
-    /// Everything that could be turned on, anywhere.
-    All,
-    /// What a plain `cargo clippy` would build here.
-    Here,
-}
-
 impl Workspace {
-    /// Asks cargo. With `locked`, the lock file must be there and fit, and stays as it is.
-    pub(super) fn read(manifest: Option<&Path>, resolve: Resolve, locked: bool) -> Result<Workspace, Failure> {
+    /// Asks cargo, with everything on that can be. With `locked`, the lock file must be there and fit, and stays as it is.
+    pub(super) fn read(manifest: Option<&Path>, locked: bool) -> Result<Workspace, Failure> {
         let mut command = MetadataCommand::new();
         if let Some(manifest) = manifest {
             command.manifest_path(manifest);
         }
-        let mut options = Vec::new();
-        match resolve {
-            Resolve::All => {
-                command.features(CargoOpt::AllFeatures);
-            }
-            Resolve::Here => options.extend(["--filter-platform".to_owned(), host()?]),
-        }
-        options.extend(locked.then(|| "--locked".to_owned()));
-        let metadata = command.other_options(options).exec().map_err(|error| match error {
+        command.features(CargoOpt::AllFeatures).other_options(Vec::from_iter(locked.then(|| "--locked".to_owned())));
+        let metadata = command.exec().map_err(|error| match error {
             cargo_metadata::Error::CargoMetadata { stderr } => Failure::cargo(stderr.trim().to_owned()),
             other => Failure::cargo(other.to_string()),
         })?;
         Ok(Workspace::of(metadata))
+    }
+
+    /// The dependencies that a plain `cargo clippy` builds on this machine, with the features that it builds them with.
+    ///
+    /// What `cargo metadata` resolves mixes in what procedural macros and build scripts are built with.
+    pub(super) fn built_here(&self) -> Result<Vec<Locked>, Failure> {
+        let output = Command::new(cargo())
+            .args(["tree", "--workspace", "--edges=normal,no-proc-macro", "--prefix=none", "--format={p}|{f}"])
+            .arg("--manifest-path")
+            .arg(self.manifest())
+            .current_dir(&self.root)
+            .output()
+            .map_err(|error| Failure::cargo(format!("`cargo tree` can't be run: {error}")))?;
+        if !output.status.success() {
+            return Err(Failure::cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        }
+        let lines = String::from_utf8_lossy(&output.stdout);
+        let built: HashMap<(&str, &str), &str> = lines.lines().filter_map(built).collect();
+        let here = |package: &Locked| {
+            let version = package.version.to_string();
+            let features = built.get(&(package.name.as_str(), version.as_str()))?;
+            let features = features.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let member = self.members.iter().any(|member| member.dir == package.dir);
+            (!member).then(|| Locked { features, ..package.clone() })
+        };
+        Ok(self.packages.iter().filter_map(here).collect())
     }
 
     fn of(metadata: Metadata) -> Workspace {
@@ -92,10 +104,12 @@ impl Workspace {
                 features: features.get(&package.id)?.clone(),
             })
         };
+        let mut members: Vec<_> = metadata.workspace_packages().into_iter().map(member).collect();
+        members.sort_by(|one, other| one.manifest.cmp(&other.manifest));
         Workspace {
             root: metadata.workspace_root.clone().into_std_path_buf(),
             target: metadata.target_directory.clone().into_std_path_buf(),
-            members: metadata.workspace_packages().into_iter().map(member).collect(),
+            members,
             packages: metadata.packages.iter().filter_map(locked).collect(),
         }
     }
@@ -153,13 +167,44 @@ pub(super) fn sources(dir: &Path, visit: &mut impl FnMut(&Path)) {
     }
 }
 
-fn host() -> Result<String, Failure> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = std::process::Command::new(rustc)
-        .arg("-vV")
-        .output()
-        .map_err(|error| Failure::cargo(format!("`rustc -vV` can't be run: {error}")))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| Failure::cargo("`rustc -vV` does not name the host".to_owned()))
+// Input:  tokio v1.54.1|fs,net (*)
+// Output: ((tokio, 1.54.1), fs,net)
+fn built(line: &str) -> Option<((&str, &str), &str)> {
+    let (package, features) = line.trim_end_matches(" (*)").split_once('|')?;
+    let mut words = package.split(' ');
+    let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
+    Some(((name, version), features))
+}
+
+/// The cargo that runs us, if one does.
+pub(super) fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_tree_are_read() {
+        assert_eq!(built("tokio v1.54.1|fs,net (*)"), Some((("tokio", "1.54.1"), "fs,net")));
+        assert_eq!(built("a v0.1.0 (/path with blanks/a)|"), Some((("a", "0.1.0"), "")));
+        assert_eq!(built(""), None);
+    }
+
+    #[test]
+    fn packages_inside_of_a_package_and_built_files_are_not_its_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["src/a.rs", "tests/b.rs", "other/src/c.rs", "target/d.rs", ".git/e.rs", "src/f.txt"] {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        for file in ["Cargo.toml", "other/Cargo.toml", "target/CACHEDIR.TAG"] {
+            fs::write(dir.path().join(file), "").unwrap();
+        }
+        let mut found = Vec::new();
+        sources(dir.path(), &mut |path| found.push(path.strip_prefix(dir.path()).unwrap().display().to_string()));
+        assert_eq!(found, ["src/a.rs", "tests/b.rs"]);
+    }
 }
