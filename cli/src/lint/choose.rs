@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::effects::{Group, List};
 use super::workspace::Locked;
-use super::{aws, effects};
+use super::{effects, generated};
 use crate::output::Failure;
 
 /// One line of clippy's list.
@@ -86,7 +86,7 @@ pub(super) fn choose(packages: &[Locked]) -> Result<Chosen, Failure> {
     let std = Covered { package: "std".to_owned(), version: String::new(), effects };
     let mut covered = vec![std];
     for package in sorted(packages) {
-        let known = list.contains_key(&package.name) || aws::operations(package).is_some();
+        let known = list.contains_key(&package.name) || generated::operations(package).is_some();
         let (mut effects, mut candidates) = (0, false);
         for (group, paths) in groups(&list, package) {
             candidates |= !paths.is_empty();
@@ -122,20 +122,20 @@ fn sorted(packages: &[Locked]) -> Vec<&Locked> {
 /// What this version of a package has, with the library in front.
 fn groups(list: &List, package: &Locked) -> Vec<(Group, Vec<String>)> {
     let full = |path: String| format!("{}::{path}", package.library);
-    if let Some(group) = aws::operations(package) {
+    let mut found = Vec::new();
+    if let Some(group) = generated::operations(package) {
         let paths = group.paths().into_iter().map(full).collect();
-        return vec![(group, paths)];
+        found.push((group, paths));
     }
-    let Some(groups) = list.get(&package.name) else { return Vec::new() };
+    let Some(groups) = list.get(&package.name) else { return found };
     let words = package.words();
     // A function that a version does not have yet, or no longer, is not in its source under any name.
     let exists = |path: &String| path.split("::").all(|word| words.contains(word));
     let fits = |group: &&Group| group.versions.as_ref().is_none_or(|versions| versions.matches(&package.version));
-    groups
-        .iter()
-        .filter(fits)
-        .map(|group| (group.clone(), group.paths().into_iter().filter(exists).map(full).collect()))
-        .collect()
+    for group in groups.iter().filter(fits) {
+        found.push((group.clone(), group.paths().into_iter().filter(exists).map(full).collect()));
+    }
+    found
 }
 
 #[cfg(test)]

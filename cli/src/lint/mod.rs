@@ -3,7 +3,6 @@
 //! `effects` is the list, `choose` takes from it what the `workspace` can do, `clippy_toml` and `levels` bring the files up to
 //! date, `findings` looks for what would switch the list off, and `canary` proves that nothing does.
 
-mod aws;
 mod canary;
 mod cargo_config;
 mod choose;
@@ -12,6 +11,7 @@ mod effects;
 mod escapes;
 mod files;
 mod findings;
+mod generated;
 mod levels;
 mod report;
 mod workspace;

@@ -17,6 +17,8 @@ pub(super) struct Report {
     config: String,
     effects: usize,
     crates: Vec<Covered>,
+    /// Packages that the list knows, but not in this version.
+    unknown: Vec<String>,
     /// Was this only looked at?
     check: bool,
     /// What was written, or with `--check` what would be.
@@ -50,17 +52,14 @@ pub(super) fn list_changes(file: &str, changes: &Changes) -> Vec<Change> {
 
 impl Report {
     pub(super) fn new(workspace: &Workspace, config: &Path, chosen: &Chosen, check: bool) -> Report {
-        let unknown = chosen.unknown.iter().map(|(package, version)| {
-            let what = format!("{package} {version} has effects, and this list does not know where: none are refused");
-            Problem::of("Cargo.lock".to_owned(), what)
-        });
         Report {
             config: workspace.shown(config),
             effects: chosen.entries.len(),
             crates: chosen.covered.clone(),
+            unknown: chosen.unknown.iter().map(|(package, version)| format!("{package} {version}")).collect(),
             check,
             changed: Vec::new(),
-            problems: unknown.collect(),
+            problems: Vec::new(),
             accepted: Vec::new(),
             canary: None,
         }
@@ -81,6 +80,9 @@ impl Report {
         let mut names: Vec<_> = self.crates.iter().map(|covered| covered.package.as_str()).collect();
         names.dedup();
         let mut lines = vec![format!("{}: {} effects of {}", self.config, self.effects, names.join(", "))];
+        if !self.unknown.is_empty() {
+            lines.push(format!("not covered, since they have none of the known effects: {}", self.unknown.join(", ")));
+        }
         let word = if self.check { "stale: " } else { "" };
         lines.extend(self.changed.iter().map(|change| format!("{word}{}: {}", change.file, change.what)));
         if self.check && !self.changed.is_empty() {
