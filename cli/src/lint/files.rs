@@ -15,32 +15,28 @@ use crate::output::Failure;
 pub(super) struct Edited {
     pub(super) path: PathBuf,
     pub(super) doc: DocumentMut,
-    before: String,
+    /// As it is on disk.
+    pub(super) before: DocumentMut,
 }
 
 impl Edited {
     /// A file that is not there is empty.
     pub(super) fn read(path: &Path) -> Result<Edited, Failure> {
-        let before = match fs::read_to_string(path) {
+        let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Failure::file(path, &error.to_string())),
         };
-        let doc = before.parse().map_err(|error: toml_edit::TomlError| {
+        let before: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
             let start = error.span().map_or(0, |span| span.start);
-            let line = before.get(..start).unwrap_or_default().lines().count().max(1);
+            let line = text.get(..start).unwrap_or_default().lines().count().max(1);
             Failure::file(path, &format!("line {line}: {}; nothing was changed", error.message()))
         })?;
-        Ok(Edited { path: path.to_owned(), doc, before })
-    }
-
-    /// As it is on disk.
-    pub(super) fn original(&self) -> DocumentMut {
-        self.before.parse().unwrap_or_default()
+        Ok(Edited { path: path.to_owned(), doc: before.clone(), before })
     }
 
     pub(super) fn is_changed(&self) -> bool {
-        self.doc.to_string() != self.before
+        self.doc.to_string() != self.before.to_string()
     }
 }
 

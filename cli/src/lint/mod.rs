@@ -34,12 +34,11 @@ pub(crate) fn run(args: &LintArgs) -> Result<Printed, Failure> {
     let config = config(&workspace);
     let mut report = Report::new(&workspace, &config, &chosen, args.check);
 
-    let mut files = vec![Edited::read(&config)?];
-    for file in &mut files {
-        let changes = clippy_toml::update(&mut file.doc, &chosen.entries)
-            .map_err(|message| Failure::file(&config, &format!("{message}; nothing was changed")))?;
-        report.changed.extend(report::list_changes(&workspace.shown(&config), &changes));
-    }
+    let mut list = Edited::read(&config)?;
+    let changes = clippy_toml::update(&mut list.doc, &chosen.entries)
+        .map_err(|message| Failure::file(&config, &format!("{message}; nothing was changed")))?;
+    report.changed.extend(report::list_changes(&workspace.shown(&config), &changes));
+    let mut files = vec![list];
     for path in manifests(&workspace) {
         let mut file = Edited::read(&path)?;
         let levels = raise(&mut file, &workspace, args.strict);
@@ -54,9 +53,9 @@ pub(crate) fn run(args: &LintArgs) -> Result<Printed, Failure> {
     }
     if args.canary {
         // What is in force: with `--check` what is on disk, else what was just written.
-        let doc = |file: &Edited| if args.check { file.original() } else { file.doc.clone() };
+        let in_force = |file: &Edited| if args.check { file.before.clone() } else { file.doc.clone() };
         let [list, root, ..] = files.as_slice() else { return Err(Failure::internal("no manifest".to_owned())) };
-        report.canary = Some(canary::run(&workspace, &chosen, doc(list), &doc(root))?);
+        report.canary = Some(canary::run(&workspace, &chosen, in_force(list), &in_force(root))?);
     }
     report.print()
 }
