@@ -8,7 +8,7 @@ use portcullis::ledger::ClaimState;
 
 use crate::output::Failure;
 
-/// Devices, the halt switch and the ledger of portcullis.
+/// Devices, the halt switch, the ledger and the lint of portcullis.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Args {

@@ -74,7 +74,7 @@ pub(super) fn run(
 ) -> Result<Canary, Failure> {
     let name = |package: &Locked| format!("{} {}", package.name, package.version);
     let listed: Vec<String> = workspace.packages.iter().filter(|package| chosen.covers(package)).map(name).collect();
-    // All that the workspace builds, for the same features, also of what the listed ones depend on; which is then built already.
+    // All that the workspace builds and not only the listed ones, so that features are the same, and most is built already.
     let here = workspace.built_here()?;
     let loaded: Vec<&Locked> = here.iter().filter(|package| listed.contains(&name(package))).collect();
     let mut canary = Canary {
@@ -106,7 +106,7 @@ pub(super) fn run(
 
 /// What the canary calls a package; there may be two of a name.
 fn key(package: &Locked) -> String {
-    format!("{}_{}", package.library, package.version).replace(|c: char| !c.is_alphanumeric(), "_")
+    format!("{}_{}", package.name, package.version).replace(|c: char| !c.is_alphanumeric(), "_")
 }
 
 fn manifest(root: &DocumentMut, dir: &Path, packages: &[Locked]) -> DocumentMut {
@@ -163,9 +163,13 @@ fn dependency(package: &Locked) -> InlineTable {
         }
         Some(source) => match source.split_once('+') {
             Some(("git", url)) => {
-                let (url, commit) = url.split_once('#').unwrap_or((url, ""));
-                table.insert("git", url.split('?').next().unwrap_or(url).into());
-                table.insert("rev", commit.into());
+                // The lock file knows the commit; it is the same source only with the same branch, tag or revision.
+                let url = url.split('#').next().unwrap_or(url);
+                let (url, query) = url.split_once('?').unwrap_or((url, ""));
+                table.insert("git", url.into());
+                if let Some((key, value)) = query.split_once('=') {
+                    table.insert(key, value.into());
+                }
             }
             Some(("registry", CRATES_IO)) => {}
             Some(("registry", url)) => {
@@ -247,7 +251,8 @@ mod tests {
             (Some("registry+https://github.com/rust-lang/crates.io-index"), ""),
             (Some("registry+https://example.org/index"), "registry-index = \"https://example.org/index\", "),
             (Some("sparse+https://example.org/"), "registry-index = \"sparse+https://example.org/\", "),
-            (Some("git+https://example.org/a?branch=x#abc"), "git = \"https://example.org/a\", rev = \"abc\", "),
+            (Some("git+https://example.org/a?branch=x#abc"), "git = \"https://example.org/a\", branch = \"x\", "),
+            (Some("git+https://example.org/a#abc"), "git = \"https://example.org/a\", "),
         ] {
             let table = value(dependency(&package(source))).to_string();
             assert_eq!(table.trim(), format!("{{ package = \"some-crate\", {from}{rest} }}"));

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{DocumentMut, Item, TableLike};
 
+use super::escapes::NAMES;
+
 /// Where cargo looks for its configuration from each of `dirs`, and in its home.
 pub(super) fn files<'a>(dirs: impl Iterator<Item = &'a Path>) -> BTreeSet<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -75,7 +77,7 @@ pub(super) fn lowered(flags: &[String]) -> Option<String> {
             },
         };
         let lint = lint.replace('-', "_");
-        if ["clippy::all", "clippy::style", "clippy::disallowed_methods"].contains(&&*lint) {
+        if lint.strip_prefix("clippy::").is_some_and(|lint| NAMES.contains(&lint)) {
             return Some(if word.len() > 2 && !word.starts_with("--") {
                 word.to_owned()
             } else {

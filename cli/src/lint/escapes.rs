@@ -10,7 +10,7 @@ use proc_macro2::{Delimiter, Group, Ident, TokenStream, TokenTree};
 use super::workspace::sources;
 
 /// The lint, by its name and its old one, and the groups that it is in.
-const NAMES: [&str; 4] = ["disallowed_methods", "disallowed_method", "style", "all"];
+pub(super) const NAMES: [&str; 4] = ["disallowed_methods", "disallowed_method", "style", "all"];
 const LEVELS: [&str; 4] = ["allow", "expect", "warn", "forbid"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]

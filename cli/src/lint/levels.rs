@@ -3,9 +3,11 @@
 
 use toml_edit::{DocumentMut, InlineTable, Item, Table, TableLike, Value, value};
 
-pub(super) const LINT: &str = "disallowed_methods";
+const LINT: &str = "disallowed_methods";
+/// What else it goes by. Cargo passes these later, so that they would win.
+const ALIASES: [&str; 3] = ["disallowed-methods", "disallowed_method", "disallowed-method"];
 /// What `--strict` adds: every `allow` and `expect` says why.
-pub(super) const STRICT: &str = "allow_attributes_without_reason";
+const STRICT: &str = "allow_attributes_without_reason";
 
 /// What was changed, or is in the way.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,11 @@ fn deny(parent: &mut dyn TableLike, place: &str, strict: bool, levels: &mut Leve
             levels.problems.push(format!(
                 "[{place}] {group} = \"forbid\" refuses the exemption of guarded functions too: make it \"deny\""
             ));
+        }
+    }
+    for alias in ALIASES {
+        if table.remove(alias).is_some() {
+            levels.changed.push(format!("[{place}] without `{alias}`, which is `{LINT}` too"));
         }
     }
     set(table, LINT, place, levels);
@@ -171,6 +178,13 @@ mod tests {
         }
         let (text, _) = root("[workspace]\nlints.clippy.disallowed_methods = \"warn\"\n");
         assert_eq!(text, "[workspace]\nlints.clippy.disallowed_methods = \"deny\"\n");
+    }
+
+    #[test]
+    fn other_names_of_the_lint_would_win_and_are_removed() {
+        let (text, levels) = root("[workspace.lints.clippy]\ndisallowed-methods = \"allow\"\ntodo = \"warn\"\n");
+        assert_eq!(text, "[workspace.lints.clippy]\ntodo = \"warn\"\ndisallowed_methods = \"deny\"\n");
+        assert!(levels.changed[0].contains("without `disallowed-methods`"), "{levels:?}");
     }
 
     #[test]
