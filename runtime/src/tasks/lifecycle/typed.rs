@@ -247,7 +247,9 @@ mod tests {
         ] {
             seen.extend(cancelled.history().iter().map(|change| (change.from, change.to)));
         }
-        seen.extend(Task::new("t").unwrap().start("a").finish("a").history().iter().map(|change| (change.from, change.to)));
+        seen.extend(
+            Task::new("t").unwrap().start("a").finish("a").history().iter().map(|change| (change.from, change.to)),
+        );
         seen.sort_unstable_by_key(|(from, to)| (*from as u8, *to as u8));
         seen.dedup();
         assert_eq!(seen.len(), 15);

@@ -190,7 +190,8 @@ impl Links {
         let (parent, depth) = match parent {
             None => (None, at_least),
             Some(name) => {
-                let node = nodes.find(name)?.node.ok_or_else(|| unknown(Kind::LoopUnknownParent, id, "parent", name))?;
+                let node =
+                    nodes.find(name)?.node.ok_or_else(|| unknown(Kind::LoopUnknownParent, id, "parent", name))?;
                 let depth = node.depth.saturating_add(1).max(at_least);
                 (Some(node), depth)
             }
@@ -213,7 +214,8 @@ impl Links {
 
 fn names(proposal: &Proposal<'_>) -> Result<(), Refused> {
     let &Proposal { id, agent, kind, parent, creator, .. } = proposal;
-    let given = [("task id", Some(id)), ("agent", Some(agent)), ("kind", Some(kind)), ("parent", parent), ("creator", creator)];
+    let given =
+        [("task id", Some(id)), ("agent", Some(agent)), ("kind", Some(kind)), ("parent", parent), ("creator", creator)];
     for (what, text) in given {
         let Some(text) = text else { continue };
         name(what, text)?;

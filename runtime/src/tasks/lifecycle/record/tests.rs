@@ -65,7 +65,8 @@ impl Hook for Fails {
 
 #[test]
 fn a_hook_that_fails_afterwards_undoes_nothing_and_is_reported() {
-    for (fails, why) in [(Fails(|| Err("the disk is full".into())), "the disk is full"), (Fails(|| panic!()), "it panicked")]
+    for (fails, why) in
+        [(Fails(|| Err("the disk is full".into())), "the disk is full"), (Fails(|| panic!()), "it panicked")]
     {
         let task = Lifecycle::new("t").unwrap().hook(fails);
         let committed = task.transition(TaskState::InProgress, "a").unwrap();

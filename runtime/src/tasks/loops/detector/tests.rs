@@ -67,7 +67,10 @@ fn a_message_names_the_nearest_ancestors_of_a_long_chain() {
         tasks.admit(&task(&format!("n{n}")).parent(&format!("n{}", n - 1))).unwrap();
     }
     let refused = tasks.check(&task("new").parent("n1000")).unwrap_err();
-    assert!(refused.reason().contains("Chain: … -> n993(n993)") && refused.reason().ends_with("n1000(n1000)"), "{refused}");
+    assert!(
+        refused.reason().contains("Chain: … -> n993(n993)") && refused.reason().ends_with("n1000(n1000)"),
+        "{refused}"
+    );
     assert_eq!(code(tasks.check(&task("n3").creator("n1000"))), "loop_cycle");
 }
 
