@@ -5,8 +5,9 @@ use portcullis::authority::Device;
 use portcullis::ledger::ClaimState;
 
 use crate::output::Failure;
+use crate::{manual, tasks};
 
-/// Devices, the halt switch and the ledger of portcullis.
+/// Devices, the halt switch and the ledger of portcullis, and what it says of tasks.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Args {
@@ -39,6 +40,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: LedgerAct,
     },
+    #[command(flatten)]
+    Tasks(tasks::Question),
+    #[command(flatten)]
+    Manual(manual::Page),
 }
 
 #[derive(Debug, Subcommand)]

@@ -89,23 +89,7 @@ impl Account {
 
     #[inline]
     fn judge(&self, taken: u64, depth: u64) -> Result<(), Spent> {
-        if let Some(most) = self.limits.steps
-            && taken > most
-        {
-            return Err(Spent::Steps { taken, most });
-        }
-        if let Some(most) = self.limits.depth
-            && depth > most
-        {
-            return Err(Spent::Depth { depth, most });
-        }
-        if let Some(most) = self.limits.duration {
-            let elapsed = self.elapsed();
-            if elapsed > most {
-                return Err(Spent::Duration { elapsed, most });
-            }
-        }
-        Ok(())
+        self.limits.judge_lazily(taken, depth, || self.elapsed())
     }
 
     pub(super) fn limits(&self) -> &Limits {

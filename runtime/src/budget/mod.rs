@@ -93,6 +93,37 @@ impl Limits {
         self.cost
     }
 
+    /// Whether so many steps, so deep and after so long, are within these limits.
+    ///
+    /// # Errors
+    /// Which limit is passed: of several, steps before depth before time.
+    #[inline]
+    pub fn judge(&self, steps: u64, depth: u64, elapsed: Duration) -> Result<(), Spent> {
+        self.judge_lazily(steps, depth, || elapsed)
+    }
+
+    /// The same, for whom a look at the clock is most of the price.
+    #[inline]
+    pub(crate) fn judge_lazily(&self, steps: u64, depth: u64, elapsed: impl FnOnce() -> Duration) -> Result<(), Spent> {
+        if let Some(most) = self.steps
+            && steps > most
+        {
+            return Err(Spent::Steps { taken: steps, most });
+        }
+        if let Some(most) = self.depth
+            && depth > most
+        {
+            return Err(Spent::Depth { depth, most });
+        }
+        if let Some(most) = self.duration {
+            let elapsed = elapsed();
+            if elapsed > most {
+                return Err(Spent::Duration { elapsed, most });
+            }
+        }
+        Ok(())
+    }
+
     /// The stricter of both, limit by limit. A cost in another currency cannot be compared: `self`'s stays.
     #[must_use]
     pub(crate) fn tightened_by(self, other: Limits) -> Self {
