@@ -4,8 +4,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::record::{By, Change, Lifecycle};
-use super::state::{TaskState, Transition, way};
+use super::state::{TaskState, way};
 use crate::refused::Refused;
+
+mod ways;
 
 mod sealed {
     pub trait Sealed {}
@@ -30,7 +32,7 @@ pub trait State: sealed::Sealed + 'static {
 /// # Ok::<(), portcullis::Refused>(())
 /// ```
 ///
-/// The methods of a state are in the documentation of `Task<State>` below; hooks belong to the [`Lifecycle`], which a task
+/// The methods of each state are below; hooks belong to the [`Lifecycle`], which a task
 /// [becomes](Task::into_lifecycle) where its state must be data.
 #[must_use = "a task that is dropped is forgotten in the state in which it was"]
 pub struct Task<S: State> {
@@ -95,22 +97,17 @@ impl<S: State> Task<S> {
         Lifecycle::resumed(self.id, S::STATE, self.history)
     }
 
-    fn go<T: State>(mut self, way: Transition, by: By) -> Task<T> {
+    fn go<T: State>(mut self, by: By) -> Task<T> {
+        // A way that the table does not have ends the compilation.
+        let way = const { way(S::STATE, T::STATE) };
         self.history.push(Change::new(way, by));
         Task { id: self.id, history: self.history, state: PhantomData }
     }
 }
 
-/// The seven states, and for each of them every method: those that lead somewhere, and, hidden from the documentation, those
-/// that don't. The latter exist so that calling one is answered with what is allowed: their bound is never met, and the
-/// trait of the state in which the task is says so. (`for<'never>` keeps the compiler from objecting to the bound itself.)
+/// The states, as types that have no values.
 macro_rules! states {
-    ($(
-        $(#[$doc:meta])* $state:ident $name:literal
-        $(#[$diagnostic:meta])* $allows:ident
-        yes { $($yes:ident -> $yes_to:ident),* }
-        no { $($no:ident -> $no_to:ident),* }
-    )*) => {$(
+    ($($(#[$doc:meta])* $state:ident)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         #[expect(clippy::exhaustive_enums, reason = "a type for the compiler alone")]
@@ -120,113 +117,24 @@ macro_rules! states {
         impl State for $state {
             const STATE: TaskState = TaskState::$state;
         }
-
-        #[doc(hidden)]
-        $(#[$diagnostic])*
-        pub trait $allows: sealed::Sealed {}
-        $(impl $allows for $yes_to {})*
-
-        impl Task<$state> {
-            $(
-                #[doc = concat!("`", $name, "` → [`", stringify!($yes_to), "`].")]
-                pub fn $yes(self, by: impl Into<By>) -> Task<$yes_to> {
-                    // A way that the table does not have ends the compilation here.
-                    const WAY: Transition = way(TaskState::$state, TaskState::$yes_to);
-                    self.go(WAY, by.into())
-                }
-            )*
-            $(
-                #[doc(hidden)]
-                pub fn $no(self, _: impl Into<By>) -> Task<$no_to>
-                where
-                    for<'never> $no_to: $allows,
-                {
-                    unreachable!("its bound is never met")
-                }
-            )*
-        }
     )*};
 }
 
 states! {
     /// Known, and not yet ready for work.
-    Backlog "backlog"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `backlog` can't go to `{Self}`",
-        label = "not from `backlog`",
-        note = "from `backlog` a task can go to `todo`: `.ready(…)`"
-    )]
-    FromBacklog
-    yes { ready -> Todo }
-    no { shelve -> Backlog, start -> InProgress, send_to_review -> InReview, block -> Blocked, finish -> Done, cancel -> Cancelled }
-
+    Backlog
     /// Ready for work.
-    Todo "todo"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `todo` can't go to `{Self}`",
-        label = "not from `todo`",
-        note = "from `todo` a task can go to `in_progress`: `.start(…)`, `cancelled`: `.cancel(…)`, `blocked`: `.block(…)`"
-    )]
-    FromTodo
-    yes { start -> InProgress, cancel -> Cancelled, block -> Blocked }
-    no { shelve -> Backlog, ready -> Todo, send_to_review -> InReview, finish -> Done }
-
+    Todo
     /// Being worked on.
-    InProgress "in_progress"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `in_progress` can't go to `{Self}`",
-        label = "not from `in_progress`",
-        note = "from `in_progress` a task can go to `done`: `.finish(…)`, `blocked`: `.block(…)`, `cancelled`: `.cancel(…)`, \
-                `in_review`: `.send_to_review(…)`"
-    )]
-    FromInProgress
-    yes { finish -> Done, block -> Blocked, cancel -> Cancelled, send_to_review -> InReview }
-    no { shelve -> Backlog, ready -> Todo, start -> InProgress }
-
+    InProgress
     /// Waiting for a verdict on the work.
-    InReview "in_review"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `in_review` can't go to `{Self}`",
-        label = "not from `in_review`",
-        note = "from `in_review` a task can go to `done`: `.finish(…)`, `in_progress`: `.start(…)`, `blocked`: `.block(…)`, \
-                `cancelled`: `.cancel(…)`"
-    )]
-    FromInReview
-    yes { finish -> Done, start -> InProgress, block -> Blocked, cancel -> Cancelled }
-    no { shelve -> Backlog, ready -> Todo, send_to_review -> InReview }
-
+    InReview
     /// It can't go on by itself.
-    Blocked "blocked"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `blocked` can't go to `{Self}`",
-        label = "not from `blocked`",
-        note = "from `blocked` a task can go to `in_progress`: `.start(…)`, `cancelled`: `.cancel(…)`, `todo`: `.ready(…)`"
-    )]
-    FromBlocked
-    yes { start -> InProgress, cancel -> Cancelled, ready -> Todo }
-    no { shelve -> Backlog, send_to_review -> InReview, block -> Blocked, finish -> Done }
-
+    Blocked
     /// The end: it was done.
-    Done "done"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `done` can't go to `{Self}`",
-        label = "not from `done`",
-        note = "`done` is the end, from which a task can go nowhere: give new work a new id"
-    )]
-    FromDone
-    yes {}
-    no { shelve -> Backlog, ready -> Todo, start -> InProgress, send_to_review -> InReview, block -> Blocked, finish -> Done, cancel -> Cancelled }
-
+    Done
     /// The end: it was given up.
-    Cancelled "cancelled"
-    #[diagnostic::on_unimplemented(
-        message = "a task in `cancelled` can't go to `{Self}`",
-        label = "not from `cancelled`",
-        note = "`cancelled` is the end, from which a task can go nowhere: give new work a new id"
-    )]
-    FromCancelled
-    yes {}
-    no { shelve -> Backlog, ready -> Todo, start -> InProgress, send_to_review -> InReview, block -> Blocked, finish -> Done, cancel -> Cancelled }
+    Cancelled
 }
 
 #[cfg(test)]
