@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use portcullis::budget::Limits;
 use portcullis::tasks::lifecycle::TaskState;
 use portcullis::tasks::loops::{Detector, Proposal};
+use portcullis::tasks::settings::{BudgetSettings, Settings};
 use portcullis::tasks::{InvalidName, check_name};
 use serde_json::json;
 
@@ -40,9 +40,9 @@ pub(crate) enum Question {
         /// The task in whose course it is created.
         #[arg(long, value_name = "ID", value_parser = name)]
         created_by_task_id: Option<String>,
-        /// How deep the tree of tasks may be.
-        #[arg(long, value_name = "N", default_value_t = Detector::MAX_DEPTH)]
-        max_depth: u64,
+        /// How deep the tree of tasks may be. Default: by configuration, else 10.
+        #[arg(long, value_name = "N")]
+        max_depth: Option<u64>,
     },
     /// Is a task still within its budget?
     CheckBudget {
@@ -52,15 +52,15 @@ pub(crate) enum Question {
         /// How many steps it has taken.
         #[arg(long, value_name = "N", default_value_t = 0)]
         steps: u64,
-        /// How many it may take.
-        #[arg(long, value_name = "N", default_value_t = 50)]
-        max_steps: u64,
+        /// How many it may take. Default: by configuration, else 50.
+        #[arg(long, value_name = "N")]
+        max_steps: Option<u64>,
         /// For how many seconds it has run.
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         duration: u64,
-        /// For how many it may run.
-        #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
-        max_duration: u64,
+        /// For how many it may run. Default: by configuration, else 1800.
+        #[arg(long, value_name = "SECONDS")]
+        max_duration: Option<u64>,
     },
     /// Say that an agent goes idle because there is no work for it. Returns at once.
     Sleep {
@@ -88,13 +88,29 @@ pub(crate) fn run(question: Question) -> Result<Printed, Failure> {
             if let Some(creator) = &created_by_task_id {
                 proposal = proposal.creator(creator);
             }
+            let max_depth = match max_depth {
+                Some(depth) => depth,
+                None => settings()?.lifecycle.max_depth,
+            };
             check_loop(&proposal, max_depth)
         }
         Question::CheckBudget { task_id, steps, max_steps, duration, max_duration } => {
-            check_budget(&task_id, [steps, max_steps], [duration, max_duration])
+            let mut limits = settings()?.budget;
+            if let Some(steps) = max_steps {
+                limits.max_steps = steps;
+            }
+            if let Some(seconds) = max_duration {
+                limits.max_duration = Duration::from_secs(seconds);
+            }
+            check_budget(&task_id, steps, duration, &limits)
         }
         Question::Sleep { timeout, agent_id } => sleep(timeout, agent_id),
     }
+}
+
+/// What is configured stands where the command line says nothing.
+fn settings() -> Result<Settings, Failure> {
+    Settings::gather().map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn validate(current: &str, target: &str) -> Result<Printed, Failure> {
@@ -131,17 +147,13 @@ fn check_loop(proposal: &Proposal<'_>, max_depth: u64) -> Result<Printed, Failur
     }
 }
 
-fn check_budget(
-    task: &str,
-    [steps, max_steps]: [u64; 2],
-    [duration, max_duration]: [u64; 2],
-) -> Result<Printed, Failure> {
-    let limits = Limits::new().steps(max_steps).duration(Duration::from_secs(max_duration));
+fn check_budget(task: &str, steps: u64, duration: u64, limits: &BudgetSettings) -> Result<Printed, Failure> {
+    let (max_steps, max_duration) = (limits.max_steps, limits.max_duration.as_secs_f64());
     let mut json = json!({
         "verdict": "ok", "task_id": task,
         "steps": steps, "max_steps": max_steps, "duration_seconds": duration, "max_duration_seconds": max_duration,
     });
-    match limits.judge(steps, 0, Duration::from_secs(duration)) {
+    match limits.limits().judge(steps, 0, Duration::from_secs(duration)) {
         Ok(()) => Printed::new(
             format!("OK: {steps} steps, {duration}s elapsed (max {max_steps} steps, {max_duration}s)"),
             json,

@@ -84,3 +84,28 @@ fn completions_and_manual_pages_know_every_subcommand() {
     }
     says(&["man", "--dir", "/there/is/no/such/place"], 1);
 }
+
+#[test]
+fn what_is_configured_stands_where_the_command_line_says_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ask = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let output = command.args(args).env_clear().env("HOME", dir.path()).current_dir(dir.path()).output();
+        let output = output.expect("it starts");
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).expect("text") + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let file = dir.path().join(".exec-kernel.yml");
+    std::fs::write(&file, "budget: {max_steps: 3, max_duration_seconds: 1.5}\n").expect("it is written");
+    let (code, said) = ask(&["check-budget", "t", "--steps", "3"]);
+    assert_eq!((code, &*said), (Some(0), "OK: 3 steps, 0s elapsed (max 3 steps, 1.5s)\n"));
+    assert_eq!(ask(&["check-budget", "t", "--steps", "4"]).0, Some(1));
+    assert_eq!(ask(&["check-budget", "t", "--steps", "4", "--max-steps", "9"]).0, Some(0));
+
+    std::fs::write(&file, "budget: {max_step: 3}\n").expect("it is written");
+    let (code, said) = ask(&["check-budget", "t"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("did you mean `max_steps`?"), "{said}");
+}

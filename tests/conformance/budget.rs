@@ -3,6 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use portcullis::Refused;
 use portcullis::budget::{Clock, Limits, Stamp, Tracker};
+use portcullis::tasks::settings::Settings;
 use serde_json::{Value, json};
 
 use super::{has, run, text};
@@ -24,23 +25,13 @@ impl Clock for Moved {
     }
 }
 
-/// `Err`: not limits that there can be.
+/// What is given as settings, by the same way as a file's: JSON is YAML, but for numbers that JSON can't write.
 fn limits(config: &Value) -> Result<Limits, &'static str> {
-    let mut limits = Limits::TASK;
-    let Some(config) = config.as_object() else { return Ok(limits) };
-    for (name, value) in config {
-        let whole = value.as_u64().ok_or("invalid_config");
-        limits = match name.as_str() {
-            "max_steps" => limits.steps(whole?),
-            "max_depth" => limits.depth(whole?),
-            "max_duration_seconds" => {
-                let seconds = value.as_f64().ok_or("invalid_config")?;
-                limits.duration(Duration::try_from_secs_f64(seconds).map_err(|_| "invalid_config")?)
-            }
-            _ => return Err("invalid_config"),
-        };
+    let mut section = json!({ "budget": config }).to_string();
+    for float in ["nan", "inf", "-inf"] {
+        section = section.replace(&json!({ "$float": float }).to_string(), &format!(".{float}"));
     }
-    Ok(limits)
+    Settings::from_yaml(&section).map(|settings| settings.budget.limits()).map_err(|_| "invalid_config")
 }
 
 fn outcome(done: Result<(), Refused>) -> Value {

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 mod budget;
+mod config;
 mod lifecycle;
 mod loops;
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`lifecycle`] | where may this task go from here? |
 //! | [`loops`] | may this task come into being at all? |
+//! | [`settings`] | what do environment and files say? |
 //!
 //! How much a task may use is the business of [`budget`](crate::budget).
 //!
@@ -13,5 +14,6 @@
 pub mod lifecycle;
 pub mod loops;
 mod name;
+pub mod settings;
 
 pub use name::{InvalidName, check_name};
