@@ -7,8 +7,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+mod admission;
 mod budget;
 mod config;
+mod escalation;
 mod lifecycle;
 mod loops;
 
@@ -46,4 +48,27 @@ fn has(got: &Value, wanted: &Value) -> Result<(), String> {
 
 fn text<'a>(given: &'a Value, name: &str) -> &'a str {
     given[name].as_str().unwrap_or_else(|| panic!("{name} is text"))
+}
+
+/// A text with the JSON blocks in it by value: how they are written does not count. The vectors' source wrote some of them in its own
+/// language's notation.
+fn by_value(text: &str) -> Vec<Value> {
+    const FENCE: &str = "```json\n";
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some((before, block)) = rest.split_once(FENCE) {
+        // A fence inside a string of the JSON does not end it: the block ends where its value does.
+        let mut values = serde_json::Deserializer::from_str(block).into_iter::<Value>();
+        let (value, length) = match values.next() {
+            Some(Ok(value)) => (value, values.byte_offset()),
+            _ => {
+                let length = block.find("\n```").expect("a block ends");
+                (serde_json::from_str(&block[..length].replace('\'', "\"")).expect("it is JSON, nearly"), length)
+            }
+        };
+        parts.extend([Value::from(before), value]);
+        rest = &block[length..];
+    }
+    parts.push(rest.into());
+    parts
 }

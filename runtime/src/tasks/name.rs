@@ -49,7 +49,6 @@ pub fn check_name(text: &str) -> Result<(), InvalidName> {
 }
 
 /// `true` if there is nothing to read in `text`: only white space and characters that can't be seen.
-#[cfg(test)]
 pub(crate) fn is_blank(text: &str) -> bool {
     text.chars().all(|character| character.is_whitespace() || is_unseen(character))
 }

@@ -17,6 +17,6 @@ mod record;
 mod state;
 mod typed;
 
-pub use record::{By, Change, Committed, Hook, Lifecycle, Missed};
+pub use record::{By, Change, Committed, Hook, Lifecycle, Missed, Veto};
 pub use state::{InvalidTransition, TaskState, Transition, UnknownState};
 pub use typed::{Backlog, Blocked, Cancelled, Done, InProgress, InReview, State, Task, Todo};

@@ -65,6 +65,7 @@ pub struct Change {
     /// In whose name.
     pub actor: String,
     /// When it was asked for, by the wall clock.
+    #[serde(serialize_with = "crate::tasks::moment")]
     pub at: SystemTime,
     /// What else was said.
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -75,6 +76,31 @@ impl Change {
     pub(super) fn new(way: Transition, by: By) -> Self {
         let By { actor, notes } = by;
         Change { from: way.from, to: way.to, reason: way.reason.into(), actor, at: SystemTime::now(), notes }
+    }
+}
+
+/// Why a hook objects to a change: any text becomes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Veto {
+    kind: Kind,
+    why: String,
+}
+
+impl Veto {
+    pub(crate) fn idle(why: String) -> Self {
+        Veto { kind: Kind::Idle, why }
+    }
+}
+
+impl From<String> for Veto {
+    fn from(why: String) -> Self {
+        Veto { kind: Kind::InvalidTransition, why }
+    }
+}
+
+impl From<&str> for Veto {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
     }
 }
 
@@ -93,8 +119,8 @@ pub trait Hook: Send + Sync {
     /// faster.
     ///
     /// # Errors
-    /// The text says why not.
-    fn before(&self, task: &str, change: &Change) -> Result<(), String> {
+    /// Why not.
+    fn before(&self, task: &str, change: &Change) -> Result<(), Veto> {
         let _ = (task, change);
         Ok(())
     }
@@ -244,13 +270,10 @@ impl Lifecycle {
 
     fn ask_hooks(&self, change: &Change) -> Result<(), Refused> {
         for hook in &self.hooks {
-            hook.before(&self.id, change).map_err(|why| {
+            hook.before(&self.id, change).map_err(|Veto { kind, why }| {
                 let Change { from, to, .. } = change;
-                Refused::new(
-                    Kind::InvalidTransition,
-                    &self.id,
-                    format!("Cannot transition from {from} to {to}: the hook `{}` objects: {why}", hook.name()),
-                )
+                let why = format!("Cannot transition from {from} to {to}: the hook `{}` objects: {why}", hook.name());
+                Refused::new(kind, &self.id, why)
             })?;
         }
         Ok(())

@@ -39,7 +39,7 @@ impl Hook for Objects {
     fn name(&self) -> &str {
         "objects"
     }
-    fn before(&self, _: &str, change: &Change) -> Result<(), String> {
+    fn before(&self, _: &str, change: &Change) -> Result<(), Veto> {
         if change.to == TaskState::Done { Err("the tests are red".into()) } else { Ok(()) }
     }
 }
@@ -82,7 +82,7 @@ fn a_panic_before_the_change_leaves_the_task_as_it_was_and_usable() {
         fn name(&self) -> &str {
             "panics"
         }
-        fn before(&self, _: &str, change: &Change) -> Result<(), String> {
+        fn before(&self, _: &str, change: &Change) -> Result<(), Veto> {
             assert_ne!(change.to, TaskState::InProgress);
             Ok(())
         }
@@ -99,7 +99,7 @@ impl Hook for Arc<Interferes> {
     fn name(&self) -> &str {
         "interferes"
     }
-    fn before(&self, _: &str, change: &Change) -> Result<(), String> {
+    fn before(&self, _: &str, change: &Change) -> Result<(), Veto> {
         let task = self.0.lock().unwrap().take();
         if let Some(task) = task {
             assert_eq!(change.to, TaskState::Done);
