@@ -93,3 +93,37 @@ fn what_is_refused_leaves_no_trace() {
     assert_eq!(code(tasks.check(&task("d").parent("c"))), "loop_unknown_parent");
     assert_eq!(code(tasks.complete("t ")), "loop_invalid");
 }
+
+/// Counts what is looked up.
+struct Counting<'a>(&'a Records, std::cell::Cell<usize>);
+
+impl Nodes for Counting<'_> {
+    fn find(&self, id: &str) -> Result<Known, Refused> {
+        self.1.set(self.1.get() + 1);
+        self.0.find(id)
+    }
+    fn is_ancestor(&self, ancestor: &str, of: &str) -> Result<bool, Refused> {
+        self.1.set(self.1.get() + 1);
+        self.0.is_ancestor(ancestor, of)
+    }
+}
+
+#[test]
+fn a_check_looks_up_as_much_at_depth_10_as_at_depth_1000() {
+    let lookups = |depth: usize, id: &str| {
+        let tasks = Detector::new(u64::MAX);
+        tasks.admit(&task("n0")).unwrap();
+        for n in 1..=depth {
+            let before = format!("n{}", n - 1);
+            tasks.admit(&task(&format!("n{n}")).parent(&before).creator(&before)).unwrap();
+        }
+        let (records, last) = (tasks.lock(), format!("n{depth}"));
+        let counting = Counting(&records, std::cell::Cell::new(0));
+        let decided = decide(&counting, &Proposal::new(id, "agent-2", "k").parent(&last).creator(&last), u64::MAX);
+        (decided.is_ok(), counting.1.get())
+    };
+    for (id, allowed) in [("new", true), ("n0", false)] {
+        assert_eq!(lookups(10, id), lookups(1_000, id), "{id}");
+        assert_eq!(lookups(10, id).0, allowed);
+    }
+}
