@@ -197,3 +197,6 @@ fn unknown(id: &str) -> Refused {
     Refused::new(Kind::UnknownTask, id, format!("nobody has started a task {id:?}"))
         .advise("start it first; ids are compared exactly")
 }
+
+#[cfg(test)]
+mod tests;

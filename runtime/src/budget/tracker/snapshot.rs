@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::account::Used;
+use super::super::handle::named;
 use super::super::{Budget, Clock, Cost, Limits, Stamp};
 use super::Tracker;
 use crate::refused::{Kind, Refused};
@@ -78,6 +79,7 @@ impl Tracker {
         let since = self.stamp().since(&snapshot.taken);
         let mut tasks = HashMap::new();
         for stored in &snapshot.tasks {
+            named(&stored.id)?;
             let limits = stored.limits()?;
             let elapsed = stored.elapsed.saturating_add(since);
             let used = Used { steps: stored.steps, micros: stored.micros, elapsed };
