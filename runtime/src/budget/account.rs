@@ -107,6 +107,11 @@ impl Account {
         self.opened.elapsed().saturating_add(self.earlier)
     }
 
+    /// A stopwatch like its own, for a part of it.
+    pub(super) fn stopwatch(&self, limit: Option<Duration>) -> Stopwatch {
+        self.opened.another(limit)
+    }
+
     /// Reserved and spent.
     pub(super) fn held(&self) -> u64 {
         self.micros.load(Ordering::Relaxed)

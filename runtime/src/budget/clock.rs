@@ -94,6 +94,16 @@ impl Stopwatch {
         Stopwatch::By(Arc::clone(clock), clock.monotonic())
     }
 
+    /// Another one, by the same clock.
+    pub(super) fn another(&self, limit: Option<Duration>) -> Self {
+        match self {
+            Stopwatch::By(clock, _) => Stopwatch::start_by(clock),
+            #[cfg(target_os = "linux")]
+            Stopwatch::Coarse(_) => Stopwatch::start(limit),
+            Stopwatch::Precise(_) => Stopwatch::start(limit),
+        }
+    }
+
     #[inline]
     pub(super) fn elapsed(&self) -> Duration {
         match self {

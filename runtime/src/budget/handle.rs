@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::account::{Account, Used};
-use super::clock::{Clock, Stopwatch};
+use super::clock::Stopwatch;
 use super::{Cost, Left, Limits};
 use crate::refused::{Kind, Refused};
 
@@ -59,11 +59,6 @@ impl Budget {
         Budget { name, account, deepest: AtomicU64::new(0), ended: AtomicBool::new(false), whole: None }
     }
 
-    pub(super) fn carved_from(mut self, whole: &Budget) -> Self {
-        self.whole = Some(Arc::clone(&whole.account));
-        self
-    }
-
     /// One step: ask before it is taken. Attempts count also where they are refused, so what went over its limit stays over it.
     ///
     /// # Errors
@@ -71,9 +66,7 @@ impl Budget {
     /// `task_ended` after the [end](Budget::end).
     #[inline]
     pub fn step(&self) -> Result<(), Refused> {
-        if self.ended.load(Ordering::Acquire) {
-            return Err(self.has_ended());
-        }
+        self.not_ended()?;
         self.account.count_step(self.deepest.load(Ordering::Relaxed)).map_err(|spent| spent.refuse_task(&self.name))
     }
 
@@ -95,9 +88,7 @@ impl Budget {
     /// # Errors
     /// As [`step`](Budget::step).
     pub fn check(&self) -> Result<(), Refused> {
-        if self.ended.load(Ordering::Acquire) {
-            return Err(self.has_ended());
-        }
+        self.not_ended()?;
         self.account.look(self.deepest.load(Ordering::Relaxed)).map_err(|spent| spent.refuse_task(&self.name))
     }
 
@@ -106,9 +97,7 @@ impl Budget {
     /// # Errors
     /// `budget_depth`, `task_ended`.
     pub fn check_depth(&self, depth: u64) -> Result<(), Refused> {
-        if self.ended.load(Ordering::Acquire) {
-            return Err(self.has_ended());
-        }
+        self.not_ended()?;
         match self.account.limits().depth {
             Some(most) if depth > most => Err(super::Spent::Depth { depth, most }.refuse_task(&self.name)),
             Some(_) | None => Ok(()),
@@ -130,9 +119,7 @@ impl Budget {
     /// # Errors
     /// `budget_cost` if it does not fit; `invalid_argument` for another currency; `task_ended`. Nothing is set aside then.
     pub fn reserve(&self, cost: Cost) -> Result<Reservation<'_>, Refused> {
-        if self.ended.load(Ordering::Acquire) {
-            return Err(self.has_ended());
-        }
+        self.not_ended()?;
         self.account.same_currency(&self.name, cost)?;
         self.account.set_aside(cost).map_err(|spent| spent.refuse_task(&self.name))?;
         Ok(Reservation { budget: self, reserved: cost })
@@ -150,21 +137,13 @@ impl Budget {
     /// Carves a budget for a part of the work out of what is left.
     ///
     /// Steps and money that are limited here must be stated in `limits`; they are taken from here at once. Depth and time are at most
-    /// what is left here.
+    /// what is left here. A part may go on after the whole has ended, with what it has taken.
     ///
     /// # Errors
     /// `budget_steps`, `budget_cost` if so much is not left; `budget_duration` if the time is over; `invalid_argument` if a limit is
     /// not stated, for another currency, or if `name` is no name; `task_ended`.
     pub fn carve(&self, name: impl Into<String>, limits: Limits) -> Result<Budget, Refused> {
-        self.carve_by(None, name.into(), limits)
-    }
-
-    pub(super) fn carve_by(
-        &self,
-        clock: Option<&Arc<dyn Clock>>,
-        name: String,
-        limits: Limits,
-    ) -> Result<Budget, Refused> {
+        let name = name.into();
         named(&name)?;
         self.check()?;
         let left = self.left();
@@ -197,8 +176,9 @@ impl Budget {
             self.account.give_back_steps(steps);
             return Err(spent.refuse_task(&self.name));
         }
-        let opened = clock.map_or_else(|| Stopwatch::start(limits.duration), Stopwatch::start_by);
-        Ok(Budget::open(name, limits, opened, Used::default()).carved_from(self))
+        let mut part = Budget::open(name, limits, self.account.stopwatch(limits.duration), Used::default());
+        part.whole = Some(Arc::clone(&self.account));
+        Ok(part)
     }
 
     /// What is left.
@@ -243,6 +223,7 @@ impl Budget {
 
     /// `true` after the [end](Budget::end).
     #[must_use]
+    #[inline]
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
@@ -258,6 +239,11 @@ impl Budget {
 
     pub(super) fn restore_depth(&self, deepest: u64) {
         self.deepest.fetch_max(deepest, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn not_ended(&self) -> Result<(), Refused> {
+        if self.is_ended() { Err(self.has_ended()) } else { Ok(()) }
     }
 
     #[cold]

@@ -98,7 +98,7 @@ impl Tracker {
         let mut tasks = self.write();
         unstarted(&tasks, id)?;
         let whole = tasks.get(whole).ok_or_else(|| unknown(whole))?;
-        let budget = Arc::new(whole.carve_by(self.clock.as_ref(), id.to_owned(), limits)?);
+        let budget = Arc::new(whole.carve(id, limits)?);
         tasks.insert(id.into(), Arc::clone(&budget));
         Ok(budget)
     }

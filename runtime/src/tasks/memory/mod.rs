@@ -55,8 +55,10 @@ pub enum Record {
 pub struct About {
     /// Which task.
     pub task_id: String,
-    /// Who.
+    /// In whose memory it is: the note `agent_id`, else the settings' default.
     pub agent_id: String,
+    /// Who changed the task's state.
+    pub actor: String,
     /// For what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mission_id: Option<String>,
@@ -123,7 +125,8 @@ impl Store for JsonLines {
 
 /// Remembers what became of tasks: add it to a [`Lifecycle`](crate::tasks::lifecycle::Lifecycle) as a hook.
 ///
-/// From the change's notes it takes `description`, `outcome`, `blocker`, `workaround_attempted`, `mission_id` and `tags`.
+/// From the change's notes it takes `description`, `outcome`, `blocker`, `workaround_attempted`, `agent_id`, `mission_id` and
+/// `tags`.
 ///
 /// ```
 /// use portcullis::tasks::lifecycle::{By, Lifecycle, TaskState};
@@ -169,10 +172,11 @@ impl Memory {
             Some(Value::Array(more)) => tags.extend(more.iter().filter_map(Value::as_str).map(str::to_owned)),
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {}
         }
-        let actor = if change.actor.is_empty() { &settings.default_agent_id } else { &change.actor };
+        let actor = &change.actor;
         let about = About {
             task_id: task.into(),
-            agent_id: actor.clone(),
+            agent_id: note("agent_id").unwrap_or_else(|| settings.default_agent_id.clone()),
+            actor: actor.clone(),
             mission_id: note("mission_id"),
             tags,
             at: change.at,

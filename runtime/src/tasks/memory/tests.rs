@@ -29,6 +29,7 @@ fn a_lesson_is_kept_when_a_task_is_done() {
     let lesson = &kept[0];
     assert_eq!(lesson["type"], "LESSON");
     assert_eq!(lesson["description"], "Task t completed by agent-7");
+    assert_eq!((&lesson["actor"], &lesson["agent_id"]), (&json!("agent-7"), &json!("kernel")));
     assert_eq!((&lesson["outcome"], &lesson["mission_id"]), (&json!("30 % faster"), &json!("m-1")));
     assert_eq!(lesson["tags"], json!(["kernel", "lifecycle", "speed"]));
 }
