@@ -493,8 +493,21 @@ impl Found {
         }
         let here = Path::new("portcullis.toml");
         let tightening = Settings::from_file_if_there(here)?.unwrap_or_default();
+        let Settings {
+            namespace,
+            authority,
+            ledger,
+            deadline: _,
+            device,
+            machineid,
+            limits: _,
+            lifecycle,
+            budget,
+            paperclip,
+            memory_hooks,
+        } = &tightening;
         // What of tasks it may say is for their own room to judge.
-        let Settings { namespace, authority, ledger, device, machineid, .. } = &tightening;
+        let _ = (lifecycle, budget, paperclip, memory_hooks);
         if namespace.is_some()
             || authority.is_some()
             || ledger.is_some()

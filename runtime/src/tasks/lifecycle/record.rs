@@ -251,8 +251,7 @@ impl Lifecycle {
                 let inner = self.lock();
                 (inner.state, inner.history.len())
             };
-            let way = state.leave_for(to).map_err(|invalid| invalid.refuse(&self.id))?;
-            let change = Change::new(way, by.clone());
+            let change = state.change(to, by.clone()).map_err(|invalid| invalid.refuse(&self.id))?;
             self.ask_hooks(&change)?;
             let mut inner = self.lock();
             // Somebody was faster: decided anew, from where the task stands now (invariant 3). Every round that is lost

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::{By, Change};
 use crate::refused::{Kind, Refused};
 
 /// Where a task stands.
@@ -124,12 +125,16 @@ impl TaskState {
         TABLE.iter().filter(move |(from, ..)| *from == self).map(|&(from, to, reason)| Transition { from, to, reason })
     }
 
-    /// The same for the state of a task: that the task has ended comes before every other reason.
-    pub(super) fn leave_for(self, to: TaskState) -> Result<Transition, InvalidTransition> {
+    /// The change that takes a task from here to `to`: what a [`Lifecycle`](super::Lifecycle) commits, and what a store of your own can
+    /// commit, where it holds the state for many processes. That the task has ended comes before every other reason.
+    ///
+    /// # Errors
+    /// There is no such way.
+    pub fn change(self, to: TaskState, by: impl Into<By>) -> Result<Change, InvalidTransition> {
         if self.is_terminal() {
             return Err(InvalidTransition { from: self, to, why: Why::Ended });
         }
-        self.transition(to)
+        self.transition(to).map(|way| Change::new(way, by.into()))
     }
 
     /// What to do instead of a transition that is not allowed from here.
@@ -201,8 +206,9 @@ impl InvalidTransition {
         self.from.advice()
     }
 
-    /// As the refusal of `task`: `task_ended` after the end, else `invalid_transition`.
-    pub(super) fn refuse(self, task: &str) -> Refused {
+    /// As the refusal of `task`: `task_ended` after the end, else `invalid_transition`. Its source is this.
+    #[must_use]
+    pub fn refuse(self, task: &str) -> Refused {
         let kind = match self.why {
             Why::Ended => Kind::TaskEnded,
             Why::SameState | Why::NotInTable => Kind::InvalidTransition,

@@ -85,7 +85,7 @@ impl Detector {
                 records.add(proposal, depth);
                 Ok(())
             }
-            Some(node) if node == as_node(proposal, depth) => Ok(()),
+            Some(node) if node == proposal.node(depth) => Ok(()),
             Some(_) => {
                 let id = proposal.id;
                 Err(Refused::new(Kind::AlreadyStarted, id, format!("Task {id} is on record, and not like this"))
@@ -108,11 +108,6 @@ impl Detector {
         // Records are added whole, last of all.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn as_node(proposal: &Proposal<'_>, depth: u64) -> Node {
-    let &Proposal { agent, kind, parent, creator, .. } = proposal;
-    Node { parent: parent.map(Into::into), creator: creator.map(Into::into), ..Node::new(agent, kind, depth) }
 }
 
 #[derive(Debug, Default)]
@@ -142,7 +137,7 @@ impl Records {
     fn add(&mut self, proposal: &Proposal<'_>, depth: u64) {
         let links = [proposal.parent, proposal.creator].map(|link| link.and_then(|id| self.place(id)));
         let place = self.tree.add(links);
-        self.entry(proposal.id).record = Some((as_node(proposal, depth), place));
+        self.entry(proposal.id).record = Some((proposal.node(depth), place));
     }
 }
 

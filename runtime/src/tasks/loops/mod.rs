@@ -74,6 +74,13 @@ impl<'a> Proposal<'a> {
     pub const fn id(&self) -> &'a str {
         self.id
     }
+
+    /// The record that it makes, at the depth that [`decide`] has answered.
+    #[must_use]
+    pub fn node(&self, depth: u64) -> Node {
+        let &Proposal { agent, kind, parent, creator, .. } = self;
+        Node { parent: parent.map(Into::into), creator: creator.map(Into::into), ..Node::new(agent, kind, depth) }
+    }
 }
 
 /// What is on record of one task.
