@@ -501,13 +501,12 @@ impl Found {
             device,
             machineid,
             limits: _,
-            lifecycle,
-            budget,
-            paperclip,
-            memory_hooks,
+            // What of tasks it may say is for their own room to judge.
+            lifecycle: _,
+            budget: _,
+            paperclip: _,
+            memory_hooks: _,
         } = &tightening;
-        // What of tasks it may say is for their own room to judge.
-        let _ = (lifecycle, budget, paperclip, memory_hooks);
         if namespace.is_some()
             || authority.is_some()
             || ledger.is_some()

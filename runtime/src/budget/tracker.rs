@@ -24,6 +24,9 @@ mod snapshot;
 
 pub use snapshot::Snapshot;
 
+/// By id. The hash is seeded for each process, and a third of what a step by id costs with the standard one.
+type Tasks = HashMap<Box<str>, Arc<Budget>, foldhash::quality::RandomState>;
+
 /// The budgets of many tasks. Share it by reference.
 ///
 /// ```
@@ -45,7 +48,7 @@ pub use snapshot::Snapshot;
 pub struct Tracker {
     clock: Option<Arc<dyn Clock>>,
     /// Tasks that have ended stay: they are not started again.
-    tasks: RwLock<HashMap<Box<str>, Arc<Budget>>>,
+    tasks: RwLock<Tasks>,
 }
 
 /// How a task's budget stands.
@@ -172,16 +175,16 @@ impl Tracker {
     }
 
     // A panic elsewhere leaves the map whole: it is only ever added to.
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Box<str>, Arc<Budget>>> {
+    fn read(&self) -> RwLockReadGuard<'_, Tasks> {
         self.tasks.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Arc<Budget>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Tasks> {
         self.tasks.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn unstarted(tasks: &HashMap<Box<str>, Arc<Budget>>, id: &str) -> Result<(), Refused> {
+fn unstarted(tasks: &Tasks, id: &str) -> Result<(), Refused> {
     match tasks.get(id) {
         None => Ok(()),
         Some(budget) if budget.is_ended() => {

@@ -1,6 +1,5 @@
 //! What a tracker leaves behind for the next process.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::account::Used;
 use super::super::handle::named;
 use super::super::{Budget, Clock, Cost, Limits, Stamp};
-use super::Tracker;
+use super::{Tasks, Tracker};
 use crate::refused::{Kind, Refused};
 
 /// All that a [`Tracker`] knows, to be stored and restored.
@@ -77,7 +76,7 @@ impl Tracker {
 
     fn filled(mut self, snapshot: &Snapshot) -> Result<Self, Refused> {
         let since = self.stamp().since(&snapshot.taken);
-        let mut tasks = HashMap::new();
+        let mut tasks = Tasks::default();
         for stored in &snapshot.tasks {
             named(&stored.id)?;
             let limits = stored.limits()?;
