@@ -7,8 +7,9 @@ use portcullis::authority::Device;
 use portcullis::ledger::ClaimState;
 
 use crate::output::Failure;
+use crate::{manual, tasks};
 
-/// Devices, the halt switch, the ledger and the lint of portcullis.
+/// Devices, the halt switch, the ledger and the lint of portcullis, and what it says of tasks.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Args {
@@ -47,6 +48,10 @@ pub(crate) enum Command {
     /// Cargo.toml files. Bodies behind `#[boundary(before_side_effect)]` and `#[boundary(before_cost)]` are exempt. Ends with 1
     /// if something still switches the list off.
     Lint(LintArgs),
+    #[command(flatten)]
+    Tasks(tasks::Question),
+    #[command(flatten)]
+    Manual(manual::Page),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! The command `portcullis`: devices, the halt switch and the ledger from a shell, and the list of effects for clippy.
+//! The command `portcullis`: devices, the halt switch and the ledger from a shell; questions about tasks; the list of effects for clippy.
 //!
 //! Exit codes: 0 done; 1 refused, not found, or the output could not be written; 2 wrong usage.
 
@@ -7,7 +7,9 @@ mod device;
 mod halt;
 mod ledger;
 mod lint;
+mod manual;
 mod output;
+mod tasks;
 
 use std::process::ExitCode;
 
@@ -34,5 +36,7 @@ fn run(args: Args) -> Result<Printed, Failure> {
         Command::Halt { act } => halt::run(&url()?, act),
         Command::Ledger { act } => ledger::run(&url()?, act),
         Command::Lint(act) => lint::run(&act),
+        Command::Tasks(question) => tasks::run(question),
+        Command::Manual(page) => manual::run(page),
     }
 }

@@ -18,12 +18,14 @@ pub(crate) struct Printed {
     text: String,
     json: serde_json::Value,
     exit: u8,
+    /// What to do about it, where the result is a no.
+    no: Option<String>,
 }
 
 impl Printed {
     pub(crate) fn new(text: String, json: impl Serialize) -> Result<Self, Failure> {
         match serde_json::to_value(json) {
-            Ok(json) => Ok(Printed { text, json, exit: DONE }),
+            Ok(json) => Ok(Printed { text, json, exit: DONE, no: None }),
             Err(error) => Err(Failure::internal(error.to_string())),
         }
     }
@@ -33,7 +35,16 @@ impl Printed {
         Printed { exit: NOT_DONE, ..self }
     }
 
+    /// A result that is a no: `text` is the verdict, `why` is for whoever reads standard error. Ends with 1.
+    pub(crate) fn no(text: String, json: impl Serialize, why: String) -> Result<Self, Failure> {
+        Ok(Printed { no: Some(why), ..Printed::new(text, json)?.refused() })
+    }
+
     pub(crate) fn to_stdout(&self, json: bool) -> ExitCode {
+        if let Some(why) = &self.no {
+            // The verdict counts, heard or not.
+            let _ = writeln!(std::io::stderr().lock(), "portcullis: {}", plain(why));
+        }
         let mut text = if json { self.json.to_string() } else { self.text.clone() };
         if !text.ends_with('\n') {
             text.push('\n');
@@ -75,13 +86,24 @@ impl Failure {
         Failure { code: "file", message: format!("{}: {message}", path.display()), exit: NOT_DONE }
     }
 
+    /// A word of the command line that means nothing, where scripts expect 1 and these words.
+    pub(crate) fn unknown_state(message: String) -> Self {
+        Failure { code: "invalid_state", message: format!("Invalid state: {message}"), exit: NOT_DONE }
+    }
+
     pub(crate) fn not_found(message: String) -> Self {
         Failure { code: "not_found", message, exit: NOT_DONE }
+    }
+
+    pub(crate) fn io(what: &str, error: &std::io::Error) -> Self {
+        Failure { code: "io", message: format!("{what}: {error}"), exit: NOT_DONE }
     }
 
     pub(crate) fn to_stderr(&self, json: bool) -> ExitCode {
         let text = if json {
             json!({ "error": { "code": self.code, "message": self.message } }).to_string()
+        } else if self.code == "invalid_state" {
+            plain(&self.message)
         } else {
             format!("portcullis: {}", plain(&self.message))
         };
