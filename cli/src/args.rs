@@ -1,12 +1,15 @@
 //! What can be said on the command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use portcullis::authority::Device;
 use portcullis::ledger::ClaimState;
 
 use crate::output::Failure;
+use crate::{manual, tasks};
 
-/// Devices, the halt switch and the ledger of portcullis.
+/// Devices, the halt switch, the ledger and the lint of portcullis, and what it says of tasks.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Args {
@@ -39,6 +42,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: LedgerAct,
     },
+    /// Make clippy refuse raw effects outside of guarded functions.
+    ///
+    /// Writes `disallowed-methods` for the crates in Cargo.lock to the workspace's clippy.toml, and the lint levels to its
+    /// Cargo.toml files. Bodies behind `#[boundary(before_side_effect)]` and `#[boundary(before_cost)]` are exempt. Ends with 1
+    /// if something still switches the list off.
+    Lint(LintArgs),
+    #[command(flatten)]
+    Tasks(tasks::Question),
+    #[command(flatten)]
+    Manual(manual::Page),
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,6 +117,23 @@ pub(crate) enum LedgerAct {
         #[arg(num_args = 1..=3, required = true, value_names = ["ID | NAMESPACE", "ACTION", "KEY"])]
         which: Vec<String>,
     },
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct LintArgs {
+    /// The Cargo.toml of the workspace or of one of its members. Default: the nearest one.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) manifest_path: Option<PathBuf>,
+    /// Write nothing: end with 1 if a file is stale or something switches the list off. For CI.
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Also make clippy refuse every `allow` and `expect` without a reason.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Then prove with clippy itself that the list is in force and that every path in it leads somewhere. Builds the listed
+    /// crates, in the versions of Cargo.lock.
+    #[arg(long)]
+    pub(crate) canary: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,4 +1,4 @@
-//! The command `portcullis`: devices, the halt switch and the ledger from a shell.
+//! The command `portcullis`: devices, the halt switch and the ledger from a shell; questions about tasks; the list of effects for clippy.
 //!
 //! Exit codes: 0 done; 1 refused, not found, or the output could not be written; 2 wrong usage.
 
@@ -6,7 +6,10 @@ mod args;
 mod device;
 mod halt;
 mod ledger;
+mod lint;
+mod manual;
 mod output;
+mod tasks;
 
 use std::process::ExitCode;
 
@@ -27,10 +30,13 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Printed, Failure> {
     let Args { ledger, json: _, command } = args;
-    let url = args::ledger_url(ledger)?;
+    let url = || args::ledger_url(ledger);
     match command {
-        Command::Device { act } => device::run(&url, act),
-        Command::Halt { act } => halt::run(&url, act),
-        Command::Ledger { act } => ledger::run(&url, act),
+        Command::Device { act } => device::run(&url()?, act),
+        Command::Halt { act } => halt::run(&url()?, act),
+        Command::Ledger { act } => ledger::run(&url()?, act),
+        Command::Lint(act) => lint::run(&act),
+        Command::Tasks(question) => tasks::run(question),
+        Command::Manual(page) => manual::run(page),
     }
 }

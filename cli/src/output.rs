@@ -1,12 +1,14 @@
 //! What is printed, and the exit code that goes with it.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use portcullis::Refused;
 use serde::Serialize;
 use serde_json::json;
 
+const DONE: u8 = 0;
 const NOT_DONE: u8 = 1;
 const USAGE: u8 = 2;
 
@@ -15,26 +17,43 @@ const USAGE: u8 = 2;
 pub(crate) struct Printed {
     text: String,
     json: serde_json::Value,
+    exit: u8,
+    /// What to do about it, where the result is a no.
+    no: Option<String>,
 }
 
 impl Printed {
     pub(crate) fn new(text: String, json: impl Serialize) -> Result<Self, Failure> {
         match serde_json::to_value(json) {
-            Ok(json) => Ok(Printed { text, json }),
-            Err(error) => Err(Failure { code: "internal", message: error.to_string(), exit: NOT_DONE }),
+            Ok(json) => Ok(Printed { text, json, exit: DONE, no: None }),
+            Err(error) => Err(Failure::internal(error.to_string())),
         }
     }
 
+    /// A result that is a no.
+    pub(crate) fn refused(self) -> Self {
+        Printed { exit: NOT_DONE, ..self }
+    }
+
+    /// A result that is a no: `text` is the verdict, `why` is for whoever reads standard error. Ends with 1.
+    pub(crate) fn no(text: String, json: impl Serialize, why: String) -> Result<Self, Failure> {
+        Ok(Printed { no: Some(why), ..Printed::new(text, json)?.refused() })
+    }
+
     pub(crate) fn to_stdout(&self, json: bool) -> ExitCode {
+        if let Some(why) = &self.no {
+            // The verdict counts, heard or not.
+            let _ = writeln!(std::io::stderr().lock(), "portcullis: {}", plain(why));
+        }
         let mut text = if json { self.json.to_string() } else { self.text.clone() };
         if !text.ends_with('\n') {
             text.push('\n');
         }
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => ExitCode::from(self.exit),
             // `portcullis … | head` has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(self.exit),
             Err(_) => ExitCode::from(NOT_DONE),
         }
     }
@@ -53,13 +72,38 @@ impl Failure {
         Failure { code: "usage", message, exit: USAGE }
     }
 
+    /// Nothing that the user did.
+    pub(crate) fn internal(message: String) -> Self {
+        Failure { code: "internal", message, exit: NOT_DONE }
+    }
+
+    /// What cargo says.
+    pub(crate) fn cargo(message: String) -> Self {
+        Failure { code: "cargo", message, exit: NOT_DONE }
+    }
+
+    pub(crate) fn file(path: &Path, message: &str) -> Self {
+        Failure { code: "file", message: format!("{}: {message}", path.display()), exit: NOT_DONE }
+    }
+
+    /// A word of the command line that means nothing, where scripts expect 1 and these words.
+    pub(crate) fn unknown_state(message: String) -> Self {
+        Failure { code: "invalid_state", message: format!("Invalid state: {message}"), exit: NOT_DONE }
+    }
+
     pub(crate) fn not_found(message: String) -> Self {
         Failure { code: "not_found", message, exit: NOT_DONE }
+    }
+
+    pub(crate) fn io(what: &str, error: &std::io::Error) -> Self {
+        Failure { code: "io", message: format!("{what}: {error}"), exit: NOT_DONE }
     }
 
     pub(crate) fn to_stderr(&self, json: bool) -> ExitCode {
         let text = if json {
             json!({ "error": { "code": self.code, "message": self.message } }).to_string()
+        } else if self.code == "invalid_state" {
+            plain(&self.message)
         } else {
             format!("portcullis: {}", plain(&self.message))
         };

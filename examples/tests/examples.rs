@@ -52,6 +52,37 @@ fn the_quickstart_shows_the_whole_job() {
     assert!(!said.contains("is still alive"), "{said}");
 }
 
+#[test]
+fn the_agent_is_stopped_by_each_limit_in_turn() {
+    let output = example("agent_loop").output().expect("it starts");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    in_order(
+        &said,
+        &[
+            "it loops 50 times",
+            "budget_steps: Task report exceeded step budget: 51 steps taken, max 50",
+            "budget_depth: ",
+            "budget_duration: ",
+            "it asks 3 models",
+            "budget_cost: ",
+            "it spreads to 2 parts",
+            "budget_steps: 20 steps are asked for, and of survey 10 are left",
+            "loop_identity: ",
+            "loop_cycle: ",
+            "loop_reprocess: ",
+            "loop_depth: Task depth 4 exceeds maximum 3",
+            "invalid_transition: ",
+            "task_ended: ",
+            "it tries 3 times",
+            "gave up: the printer is on fire",
+            "not_admitted: ",
+            "(missing: pain_point, validation_path)",
+            "idle: ",
+        ],
+    );
+}
+
 /// A MachineID that allows the first `allowed` questions and denies the rest. Gives its address.
 fn machineid(allowed: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");

@@ -8,6 +8,7 @@ use crate::classify::{Shape, Work};
 use crate::item::{Function, with_stream};
 use crate::model::{Model, OnErr, Once};
 use crate::paths::{Runtime, ours};
+use crate::values::mentions;
 
 // Input:  pub async fn f(a: A) -> R { body }
 // Output: pub async fn f(a: A) -> R { imports; let call = …; run(call, refuse, async move { body }).await }
@@ -51,8 +52,8 @@ impl Expansion<'_> {
             Shape::Sync => {
                 let call = self.call(false);
                 let entered = self.entered().unwrap_or_else(|| ours!(_));
-                let body = self.braced(body);
-                let run = self.run(ours!(move |#entered| #body), "run_sync", "once_sync", self.at_output());
+                let (exempt, body) = (self.exempt(), self.braced(body));
+                let run = self.run(ours!(#exempt move |#entered| #body), "run_sync", "once_sync", self.at_output());
                 self.returned(call, run)
             }
             Shape::Async => {
@@ -79,18 +80,28 @@ impl Expansion<'_> {
     }
 
     fn awaited(&self, body: TokenStream) -> TokenStream {
-        let body = self.braced(body);
+        let (exempt, body) = (self.exempt(), self.braced(body));
         match self.entered() {
             None => {
                 let call = self.call(false);
-                self.returned(call, self.run_later(ours!(async move #body)))
+                self.returned(call, self.run_later(ours!(#exempt async move #body)))
             }
             Some(entered) => {
                 let call = self.call(true);
-                let bind = ours!(let body = call.bind(async move |#entered| #body););
+                let bind = ours!(let body = call.bind(#exempt async move |#entered| #body););
                 self.returned(ours!(#call #bind), self.run_later(ours!(body)))
             }
         }
+    }
+
+    /// A body that somebody was asked for may have effects; the arguments, which run before, may not. What the user says
+    /// of the lint on the function or at the start of its body stands.
+    fn exempt(&self) -> Option<TokenStream> {
+        let Function { attrs, inner, .. } = self.function;
+        let asked =
+            self.model.boundary.as_ref()?.kinds.iter().any(|kind| kind == "BeforeSideEffect" || kind == "BeforeCost");
+        let said = mentions(quote!(#(#attrs)* #inner), "disallowed_methods").is_some();
+        (asked && !said).then(|| ours!(#[allow(clippy::disallowed_methods)]))
     }
 
     /// The value of the guarded call, where `-> !` has no value.

@@ -107,6 +107,14 @@ use crate::args::Guard;
 ///
 /// Parameters that the body uses are moved into it, and dropped when it ends; the others when the function returns.
 ///
+/// # Effects
+///
+/// `portcullis lint` makes clippy refuse raw effects, such as the writing of a file. The body of a function behind
+/// `before_side_effect` or `before_cost` is exempt with everything that is written in it: closures, macros, and also items,
+/// such as a nested `fn`, although its name may be handed out of the call. The arguments of the attributes are not exempt,
+/// because they are evaluated before anybody is asked. Where an attribute on the function, or an inner one at the start of
+/// its body, names `clippy::disallowed_methods`, that one holds instead.
+///
 /// # Cancellation
 ///
 /// Dropping the future of a guarded call before its body has started leaves nothing behind. It does not undo a denial:

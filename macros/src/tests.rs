@@ -1,5 +1,7 @@
 //! The pipeline as a whole, on tokens.
 
+mod exempt;
+
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::Item;

@@ -16,6 +16,11 @@ use crate::authority::{Authority, Device};
 use crate::budget::{Cost, Limits};
 use crate::gate::{LedgerPlan, Plan, Portcullis};
 use crate::refused::{Kind, Refused};
+use crate::tasks::settings::layer::{self, Layer};
+
+mod near;
+
+pub(crate) use near::explained;
 
 /// How long an authority may take, unless it is configured otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -295,6 +300,15 @@ struct Settings {
     device: DeviceParts,
     machineid: MachineIdSettings,
     limits: LimitSettings,
+    // The sections of tasks. A section is read by `tasks::settings`.
+    #[serde(deserialize_with = "layer::section")]
+    lifecycle: Option<layer::Lifecycle>,
+    #[serde(deserialize_with = "layer::section")]
+    budget: Option<layer::Budget>,
+    #[serde(deserialize_with = "layer::section")]
+    paperclip: Option<layer::Paperclip>,
+    #[serde(deserialize_with = "layer::section")]
+    memory_hooks: Option<layer::Memory>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -381,14 +395,35 @@ impl Settings {
                 max_duration: variable("PORTCULLIS_MAX_DURATION")?,
                 max_cost: variable("PORTCULLIS_MAX_COST")?,
             },
+            lifecycle: Some(layer::Lifecycle { max_depth: number("PORTCULLIS_LOOP_MAX_DEPTH")?, max_heap_size: None }),
+            budget: Some(layer::Budget {
+                max_steps: number("PORTCULLIS_TASK_MAX_STEPS")?,
+                max_depth: number("PORTCULLIS_TASK_MAX_DEPTH")?,
+                max_duration: variable("PORTCULLIS_TASK_MAX_DURATION")?
+                    .map(|text| duration("PORTCULLIS_TASK_MAX_DURATION", &text))
+                    .transpose()?,
+            }),
+            paperclip: Some(layer::Paperclip { api_url: variable("PAPERCLIP_API_URL")? }),
+            memory_hooks: None,
         })
     }
 
     fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let unusable = |what: String| ConfigError::new(format!("{}: {what}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
-        // The message alone: the error's own text would quote the line, and the line may hold the key.
-        toml::from_str(&text).map_err(|error| unusable(error.message().to_owned()))
+        if path.extension().is_some_and(|extension| extension == "yml" || extension == "yaml") {
+            // In YAML there are the sections of tasks alone.
+            let Layer { lifecycle, budget, paperclip, memory_hooks } = Layer::from_yaml(&text).map_err(unusable)?;
+            return Ok(Settings { lifecycle, budget, paperclip, memory_hooks, ..Settings::default() });
+        }
+        // The messages alone: an error's own text would quote the line, and the line may hold the key.
+        let parsed = toml::Deserializer::parse(&text).map_err(|error| unusable(error.message().to_owned()))?;
+        serde_path_to_error::deserialize(parsed).map_err(|error| unusable(explained(&error, error.inner().message())))
+    }
+
+    fn tasks(&self) -> Layer {
+        let Settings { lifecycle, budget, paperclip, memory_hooks, .. } = self.clone();
+        Layer { lifecycle, budget, paperclip, memory_hooks }
     }
 
     fn from_file_if_there(path: &Path) -> Result<Option<Self>, ConfigError> {
@@ -398,6 +433,25 @@ impl Settings {
             Ok(true) | Err(_) => Settings::from_file(path).map(Some),
         }
     }
+}
+
+/// What one file says of tasks.
+pub(crate) fn task_layer(path: &Path) -> Result<Layer, ConfigError> {
+    Settings::from_file(path).map(|settings| settings.tasks())
+}
+
+/// What every source says of tasks: the most trusted first, and what may only lower limits.
+pub(crate) struct TaskLayers {
+    pub(crate) trusted: Vec<Layer>,
+    pub(crate) tightening: Vec<(String, Layer)>,
+}
+
+pub(crate) fn task_layers() -> Result<TaskLayers, ConfigError> {
+    let Found { trusted, tightening } = Found::gather(None)?;
+    Ok(TaskLayers {
+        trusted: trusted.iter().map(Settings::tasks).collect(),
+        tightening: vec![("portcullis.toml".into(), tightening.tasks())],
+    })
 }
 
 /// Absent and empty are the same; text that is not Unicode is an error.
@@ -439,7 +493,20 @@ impl Found {
         }
         let here = Path::new("portcullis.toml");
         let tightening = Settings::from_file_if_there(here)?.unwrap_or_default();
-        let Settings { namespace, authority, ledger, deadline: _, device, machineid, limits: _ } = &tightening;
+        let Settings {
+            namespace,
+            authority,
+            ledger,
+            deadline: _,
+            device,
+            machineid,
+            limits: _,
+            // What of tasks it may say is for their own room to judge.
+            lifecycle: _,
+            budget: _,
+            paperclip: _,
+            memory_hooks: _,
+        } = &tightening;
         if namespace.is_some()
             || authority.is_some()
             || ledger.is_some()

@@ -19,6 +19,7 @@ mod refused;
 mod scope;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg_attr(

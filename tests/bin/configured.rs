@@ -1,5 +1,6 @@
 //! Says what a gate from environment and files lets pass.
 
+use portcullis::tasks::settings::Settings;
 use portcullis::{Refused, boundary, budgeted, once, scope_sync};
 
 #[boundary(before_cost, on_deny = "return")]
@@ -30,4 +31,8 @@ fn main() {
     say("once", claims("key"));
     let steps = scope_sync("job", || (0..100).take_while(|_| step().is_ok()).count());
     println!("steps in a scope: {steps}");
+    match Settings::gather() {
+        Ok(settings) => println!("tasks: {}", serde_json::to_string(&settings).expect("JSON")),
+        Err(error) => println!("tasks: {error}"),
+    }
 }

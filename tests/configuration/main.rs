@@ -146,3 +146,94 @@ fn a_device_has_no_defaults_where_strangers_could_become_one() {
     });
     assert!(said.contains("INSTANCE_ID is missing"), "{said}");
 }
+
+/// What the probe says of tasks: its settings as JSON, or why there are none.
+fn tasks(arrange: impl FnOnce(&Path, &mut Command)) -> String {
+    let (_, said) = probe(arrange);
+    let line = said.lines().find_map(|line| line.strip_prefix("tasks: ")).unwrap_or_else(|| panic!("{said}"));
+    line.to_owned()
+}
+
+fn limit(said: &str, section: &str, name: &str) -> serde_json::Value {
+    let settings: serde_json::Value = serde_json::from_str(said).unwrap_or_else(|_| panic!("{said}"));
+    settings[section][name].clone()
+}
+
+#[test]
+fn settings_of_tasks_are_taken_in_the_order_of_trust() {
+    let said = tasks(|directory, command| {
+        write(directory, ".exec-kernel.yml", "");
+        write(directory, "named.yml", "budget: {max_steps: 30, max_depth: 7}\n");
+        write(directory, ".config/portcullis/portcullis.toml", "[budget]\nmax_depth = 6\nmax_duration_seconds = 60\n");
+        command.env("PORTCULLIS_CONFIG", "named.yml").env("PORTCULLIS_TASK_MAX_STEPS", "20");
+        command.env("PAPERCLIP_API_URL", "http://tasks.test");
+    });
+    assert_eq!(limit(&said, "budget", "max_steps"), 20, "the environment");
+    assert_eq!(limit(&said, "budget", "max_depth"), 7, "the named file");
+    assert_eq!(limit(&said, "budget", "max_duration_seconds"), 60, "the user's file");
+    assert_eq!(limit(&said, "lifecycle", "max_depth"), 10, "the default");
+    assert_eq!(limit(&said, "paperclip", "api_url"), "http://tasks.test");
+}
+
+#[test]
+fn files_in_the_working_directory_may_lower_the_limits_of_tasks_and_nothing_else() {
+    for (file, text) in [
+        (".exec-kernel.yml", "budget: {max_steps: 5, max_depth: 900}\nlifecycle: {max_depth: 3}\n"),
+        ("portcullis.toml", "[budget]\nmax_steps = 5\nmax_depth = 900\n[lifecycle]\nmax_depth = 3\n"),
+    ] {
+        let said = tasks(|directory, _| write(directory, file, text));
+        let limits = ["max_steps", "max_depth"].map(|name| limit(&said, "budget", name));
+        assert_eq!((limits, limit(&said, "lifecycle", "max_depth")), ([5.into(), 10.into()], 3.into()), "{file}");
+    }
+    for (file, text) in [
+        (".exec-kernel.yml", "paperclip: {api_url: 'http://mine.test'}\n"),
+        (".exec-kernel.yml", "memory_hooks: {enabled: false}\n"),
+        ("portcullis.toml", "[memory_hooks]\nmemory_store_path = \"/tmp/mine\"\n"),
+    ] {
+        let said = tasks(|directory, _| write(directory, file, text));
+        assert!(said.contains("may only lower the limits"), "{file}: {said}");
+    }
+}
+
+#[test]
+fn a_slip_of_the_pen_in_any_file_is_told_with_what_was_meant() {
+    for (file, text, expected) in [
+        (
+            ".exec-kernel.yml",
+            "budget: {max_step: 5}\n",
+            ".exec-kernel.yml: budget: unknown key `max_step`; did you mean `max_steps`?",
+        ),
+        (
+            ".exec-kernel.yml",
+            "buget: {max_steps: 5}\n",
+            ".exec-kernel.yml: unknown key `buget`; did you mean `budget`?",
+        ),
+        (
+            "portcullis.toml",
+            "[limits]\nmax_dept = 5\n",
+            "portcullis.toml: limits: unknown key `max_dept`; did you mean `max_depth`?",
+        ),
+        (
+            "portcullis.toml",
+            "[budget]\nmax_steps = \"5\"\n",
+            "budget.max_steps: invalid type: string \"5\", expected a whole number from 0",
+        ),
+        (
+            "portcullis.toml",
+            "budget = [5, 5]\n",
+            "budget: invalid type: sequence, expected a section with names and values",
+        ),
+        (
+            "portcullis.toml",
+            "[machineid]\norg_kye = \"org_secret\"\n",
+            "machineid: unknown key `org_kye`; did you mean `org_key`?",
+        ),
+    ] {
+        let said = tasks(|directory, _| write(directory, file, text));
+        assert!(said.contains(expected) && !said.contains("org_secret"), "{said}");
+    }
+    let said = tasks(|_, command| {
+        command.env("PORTCULLIS_CONFIG", "missing.yml");
+    });
+    assert!(said.contains("missing.yml: cannot be read"), "{said}");
+}

@@ -26,6 +26,7 @@ async fn refund(order_id: &str, cents: u64) -> Result<Receipt, RefundError> {
             call,
             |refused| ::portcullis::__private::refuse_by_return(refused),
             ::portcullis::__private::Hold,
+            #[allow(clippy::disallowed_methods)]
             async move {
                 if let ::core::option::Option::Some(edge) = ::core::option::Option::None::<
                     Result<Receipt, RefundError>,

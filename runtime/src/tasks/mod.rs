@@ -1,0 +1,30 @@
+//! Tasks: units of work with a state, a place in the tree of tasks, and a budget.
+//!
+//! | room | what it answers |
+//! | --- | --- |
+//! | [`lifecycle`] | where may this task go from here? |
+//! | [`loops`] | may this task come into being at all? |
+//! | [`admission`] | is this work worth doing, and may this agent start it? |
+//! | [`escalation`] | who helps when it does not go on? |
+//! | [`memory`] | what is remembered of it? |
+//! | [`settings`] | what do environment and files say? |
+//!
+//! How much a task may use is the business of [`budget`](crate::budget).
+//!
+//! Everything in here decides from what it is given and keeps what it knows in memory. Nothing in here reads a clock, a file or
+//! a socket to come to a decision.
+
+pub mod admission;
+pub mod escalation;
+pub mod lifecycle;
+pub mod loops;
+pub mod memory;
+mod name;
+pub mod settings;
+
+pub use name::{InvalidName, check_name};
+
+/// A moment, as in `2026-11-24T02:30:00.123456789Z`.
+pub(crate) fn moment<S: serde::Serializer>(at: &std::time::SystemTime, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&humantime::format_rfc3339(*at))
+}
