@@ -1,10 +1,11 @@
 //! What is known of a guarded call when it is made.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use super::claim::{Claim, ClaimState};
-use super::site::{Asked, Passed, Site};
+use super::site::{Asked, Facts, Passed, Site};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;
 use crate::ledger::fingerprint::Payload;
@@ -12,14 +13,15 @@ use crate::ledger::key::Key;
 
 /// One call of a guarded function. `L` is [`Plain`], or [`Once`] if it claims.
 pub struct Call<K: 'static, L = Plain> {
-    bare: Bare<K>,
+    bare: Bare,
     layer: L,
     handover: Option<Arc<Handover>>,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// What the charging needs to know.
-pub(super) struct Bare<K: 'static> {
-    pub(super) site: &'static Site<K>,
+pub(super) struct Bare {
+    pub(super) facts: &'static Facts,
     pub(super) claims: bool,
     pub(super) gate: Option<Portcullis>,
     /// What few calls have.
@@ -52,13 +54,14 @@ impl<K: Asked> Call<K, Plain> {
     /// A call of `site`.
     #[inline]
     pub fn new(site: &'static Site<K>) -> Self {
-        Call { bare: Bare { site, claims: false, gate: None, extras: None }, layer: Plain, handover: None }
+        let bare = Bare { facts: &site.facts, claims: false, gate: None, extras: None };
+        Call { bare, layer: Plain, handover: None, kind: PhantomData }
     }
 
     /// Adds the claim.
     pub fn once(self, key: Key, payload: Payload) -> Call<K, Once> {
-        let Call { bare, layer: Plain, handover } = self;
-        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover }
+        let Call { bare, layer: Plain, handover, kind } = self;
+        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover, kind }
     }
 
     /// The body of an async function that binds its permit.
@@ -105,7 +108,7 @@ impl<K: Asked, L> Call<K, L> {
         self.bare.extras.get_or_insert_default()
     }
 
-    pub(super) fn split(self) -> (Bare<K>, L, Option<Arc<Handover>>) {
+    pub(super) fn split(self) -> (Bare, L, Option<Arc<Handover>>) {
         (self.bare, self.layer, self.handover)
     }
 
@@ -148,7 +151,7 @@ impl<K: Asked, L> Call<K, L> {
 
 impl<K, L> fmt::Debug for Call<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("site", &self.bare.site).finish_non_exhaustive()
+        f.debug_struct("Call").field("site", &self.bare.facts).finish_non_exhaustive()
     }
 }
 

@@ -128,9 +128,12 @@ fn warm(workshop: &Workshop, sets: &[&Set], command: &str, rounds: usize) {
     for (set, &median) in sets.iter().zip(&medians) {
         let prefix = if set.sync { "sync-" } else { "" };
         let added = |median: Duration| {
-            find(&format!("{prefix}bare")).map(|bare| (median.as_secs_f64() - bare.as_secs_f64()) * 1e3 / FUNCTIONS as f64)
+            find(&format!("{prefix}bare"))
+                .map(|bare| (median.as_secs_f64() - bare.as_secs_f64()) * 1e3 / FUNCTIONS as f64)
         };
-        let (Some(own), Some(peer)) = (added(median), find(&format!("{prefix}instrument")).and_then(added)) else { continue };
+        let (Some(own), Some(peer)) = (added(median), find(&format!("{prefix}instrument")).and_then(added)) else {
+            continue;
+        };
         let crate_ms = median.as_secs_f64() * 1e3;
         println!("{:<18}{crate_ms:>7.0} ms{own:>19.2} ms{:>16.2}", set.name, own / peer);
     }
