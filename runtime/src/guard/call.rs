@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::claim::{Claim, ClaimState};
 use super::site::{Asked, Facts, Passed, Site};
+use super::values::{IntoAction, IntoGate, IntoText, IntoWidth};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;
 use crate::ledger::fingerprint::Payload;
@@ -113,20 +114,20 @@ impl<K: Asked, L> Call<K, L> {
     }
 
     /// `with = …`
-    pub fn with(mut self, gate: &(impl AsRef<Portcullis> + ?Sized)) -> Self {
-        self.bare.gate = Some(gate.as_ref().clone());
+    pub fn with(mut self, gate: &(impl IntoGate + ?Sized)) -> Self {
+        self.bare.gate = Some(gate.gate());
         self
     }
 
     /// `action = …`, where it is no literal.
-    pub fn action(mut self, action: impl Into<String>) -> Self {
-        self.extras().action = Some(action.into());
+    pub fn action(mut self, action: impl IntoAction) -> Self {
+        self.extras().action = Some(action.into_action());
         self
     }
 
     /// `resource = …`
-    pub fn resource(mut self, resource: impl ToString) -> Self {
-        self.extras().resource = Some(resource.to_string());
+    pub fn resource(mut self, resource: &(impl IntoText + ?Sized)) -> Self {
+        self.extras().resource = Some(resource.text());
         self
     }
 
@@ -143,8 +144,8 @@ impl<K: Asked, L> Call<K, L> {
     }
 
     /// `per = …`, where it is an expression.
-    pub fn per(mut self, key: impl ToString) -> Self {
-        self.extras().per = Some(key.to_string());
+    pub fn per(mut self, key: &(impl IntoText + ?Sized)) -> Self {
+        self.extras().per = Some(key.text());
         self
     }
 }
@@ -154,24 +155,6 @@ impl<K, L> fmt::Debug for Call<K, L> {
         f.debug_struct("Call").field("site", &self.bare.facts).finish_non_exhaustive()
     }
 }
-
-/// What `width = …` accepts: how many. A negative number is told to the authority as 0.
-pub trait IntoWidth {
-    /// How many.
-    fn into_width(self) -> u64;
-}
-
-macro_rules! widths {
-    ($($ty:ty)*) => {$(
-        impl IntoWidth for $ty {
-            fn into_width(self) -> u64 {
-                u64::try_from(self).unwrap_or(0)
-            }
-        }
-    )*};
-}
-
-widths!(u8 u16 u32 u64 usize i32 i64 isize);
 
 /// What the body of a call is handed. Only the checked path makes one.
 pub struct Entered<'call, K: Asked> {

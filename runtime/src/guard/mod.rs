@@ -20,14 +20,16 @@ mod on_err;
 mod site;
 mod steps;
 mod sync;
+mod values;
 
-pub use call::{Call, Entered, EnteredOnce, IntoWidth, Once, Plain};
+pub use call::{Call, Entered, EnteredOnce, Once, Plain};
 pub use claim::Claim;
 pub use future::{Guarded, once};
 pub use gated::{Gated, run};
 pub use on_err::{Classify, Codec, CodecByJson, CodecNone, ErrorPolicy, Hold, OnErr, Record, Recordable, Release};
 pub use site::{Asked, NoPermit, Site};
 pub use sync::{once_sync, run_sync};
+pub use values::{IntoAction, IntoGate, IntoText, IntoWidth};
 
 use crate::outcome::FromRefused;
 use crate::refused::Refused;
