@@ -50,9 +50,11 @@ impl Expansion<'_> {
         let site = self.site();
         let call = match &self.work.shape {
             Shape::Sync => {
-                let call = self.call(false);
-                let entered = self.entered().unwrap_or_else(|| ours!(_));
-                let (exempt, body) = (self.exempt(), self.braced(body));
+                let (call, exempt) = (self.call(false), self.exempt());
+                let (entered, body) = match self.entered() {
+                    Some((entered, take)) => (entered, self.braced(quote!(#take #body))),
+                    None => (ours!(_), self.braced(body)),
+                };
                 let run = self.run(ours!(#exempt move |#entered| #body), "run_sync", "once_sync", self.at_output());
                 self.returned(call, run)
             }
@@ -80,14 +82,14 @@ impl Expansion<'_> {
     }
 
     fn awaited(&self, body: TokenStream) -> TokenStream {
-        let (exempt, body) = (self.exempt(), self.braced(body));
+        let exempt = self.exempt();
         match self.entered() {
             None => {
-                let call = self.call(false);
+                let (call, body) = (self.call(false), self.braced(body));
                 self.returned(call, self.run_later(ours!(#exempt async move #body)))
             }
-            Some(entered) => {
-                let call = self.call(true);
+            Some((entered, take)) => {
+                let (call, body) = (self.call(true), self.braced(quote!(#take #body)));
                 let bind = ours!(let body = call.bind(#exempt async move |#entered| #body););
                 self.returned(ours!(#call #bind), self.run_later(ours!(body)))
             }
@@ -199,18 +201,26 @@ impl Expansion<'_> {
         }
     }
 
-    // Output: Entered { permit: p, .. }: Entered<'_, BeforeSideEffect>
-    fn entered(&self) -> Option<TokenStream> {
+    // Output: p: Entered<'_, BeforeSideEffect>
+    //         let Entered { permit: p, .. } = p;
+    //
+    // What is handed over goes by the user's name for the permit, at the place of it: where that escapes, the compiler says
+    // that it is for this call alone, and names it.
+    fn entered(&self) -> Option<(TokenStream, TokenStream)> {
         let (permit, claim) = (self.model.permit(), self.model.claim());
-        let entered = match (permit, claim) {
-            (None, None) => return None,
-            _ if self.model.once.is_some() => self.runtime.private(quote!(EnteredOnce)),
-            _ => self.runtime.private(quote!(Entered)),
+        let mut name = permit.map(|(name, _)| name).or(claim)?.clone();
+        let at = Span::mixed_site().located_at(name.span());
+        name.set_span(at);
+        let entered = match self.model.once.is_some() {
+            true => self.runtime.private(quote!(EnteredOnce)),
+            false => self.runtime.private(quote!(Entered)),
         };
+        let entered = located(entered, (at, at));
         let kind = self.kind();
-        let permit = permit.map(|(name, _)| ours!(permit: #name,));
-        let claim = claim.map(|name| ours!(claim: #name,));
-        Some(ours!(#entered { #permit #claim .. }: #entered<'_, #kind>))
+        let permit = permit.map(|(name, _)| quote_spanned!(at=> permit: #name,));
+        let claim = claim.map(|name| quote_spanned!(at=> claim: #name,));
+        let take = quote_spanned!(at=> let #entered { #permit #claim .. } = #name;);
+        Some((quote_spanned!(at=> #name: #entered<'_, #kind>), take))
     }
 
     pub(crate) fn kind(&self) -> TokenStream {

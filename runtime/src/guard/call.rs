@@ -1,10 +1,12 @@
 //! What is known of a guarded call when it is made.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 use super::claim::{Claim, ClaimState};
-use super::site::{Asked, Passed, Site};
+use super::site::{Asked, Facts, Passed, Site};
+use super::values::{IntoAction, IntoGate, IntoText, IntoWidth};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;
 use crate::ledger::fingerprint::Payload;
@@ -12,14 +14,15 @@ use crate::ledger::key::Key;
 
 /// One call of a guarded function. `L` is [`Plain`], or [`Once`] if it claims.
 pub struct Call<K: 'static, L = Plain> {
-    bare: Bare<K>,
+    bare: Bare,
     layer: L,
     handover: Option<Arc<Handover>>,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// What the charging needs to know.
-pub(super) struct Bare<K: 'static> {
-    pub(super) site: &'static Site<K>,
+pub(super) struct Bare {
+    pub(super) facts: &'static Facts,
     pub(super) claims: bool,
     pub(super) gate: Option<Portcullis>,
     /// What few calls have.
@@ -52,13 +55,14 @@ impl<K: Asked> Call<K, Plain> {
     /// A call of `site`.
     #[inline]
     pub fn new(site: &'static Site<K>) -> Self {
-        Call { bare: Bare { site, claims: false, gate: None, extras: None }, layer: Plain, handover: None }
+        let bare = Bare { facts: &site.facts, claims: false, gate: None, extras: None };
+        Call { bare, layer: Plain, handover: None, kind: PhantomData }
     }
 
     /// Adds the claim.
     pub fn once(self, key: Key, payload: Payload) -> Call<K, Once> {
-        let Call { bare, layer: Plain, handover } = self;
-        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover }
+        let Call { bare, layer: Plain, handover, kind } = self;
+        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover, kind }
     }
 
     /// The body of an async function that binds its permit.
@@ -105,25 +109,25 @@ impl<K: Asked, L> Call<K, L> {
         self.bare.extras.get_or_insert_default()
     }
 
-    pub(super) fn split(self) -> (Bare<K>, L, Option<Arc<Handover>>) {
+    pub(super) fn split(self) -> (Bare, L, Option<Arc<Handover>>) {
         (self.bare, self.layer, self.handover)
     }
 
     /// `with = …`
-    pub fn with(mut self, gate: &(impl AsRef<Portcullis> + ?Sized)) -> Self {
-        self.bare.gate = Some(gate.as_ref().clone());
+    pub fn with(mut self, gate: &(impl IntoGate + ?Sized)) -> Self {
+        self.bare.gate = Some(gate.gate());
         self
     }
 
     /// `action = …`, where it is no literal.
-    pub fn action(mut self, action: impl Into<String>) -> Self {
-        self.extras().action = Some(action.into());
+    pub fn action(mut self, action: impl IntoAction) -> Self {
+        self.extras().action = Some(action.into_action());
         self
     }
 
     /// `resource = …`
-    pub fn resource(mut self, resource: impl ToString) -> Self {
-        self.extras().resource = Some(resource.to_string());
+    pub fn resource(mut self, resource: &(impl IntoText + ?Sized)) -> Self {
+        self.extras().resource = Some(resource.text());
         self
     }
 
@@ -140,35 +144,17 @@ impl<K: Asked, L> Call<K, L> {
     }
 
     /// `per = …`, where it is an expression.
-    pub fn per(mut self, key: impl ToString) -> Self {
-        self.extras().per = Some(key.to_string());
+    pub fn per(mut self, key: &(impl IntoText + ?Sized)) -> Self {
+        self.extras().per = Some(key.text());
         self
     }
 }
 
 impl<K, L> fmt::Debug for Call<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("site", &self.bare.site).finish_non_exhaustive()
+        f.debug_struct("Call").field("site", &self.bare.facts).finish_non_exhaustive()
     }
 }
-
-/// What `width = …` accepts: how many. A negative number is told to the authority as 0.
-pub trait IntoWidth {
-    /// How many.
-    fn into_width(self) -> u64;
-}
-
-macro_rules! widths {
-    ($($ty:ty)*) => {$(
-        impl IntoWidth for $ty {
-            fn into_width(self) -> u64 {
-                u64::try_from(self).unwrap_or(0)
-            }
-        }
-    )*};
-}
-
-widths!(u8 u16 u32 u64 usize i32 i64 isize);
 
 /// What the body of a call is handed. Only the checked path makes one.
 pub struct Entered<'call, K: Asked> {

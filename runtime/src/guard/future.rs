@@ -1,4 +1,4 @@
-//! The shell that awaits: a hand-written future, because an `async fn` around the body would hold it twice.
+//! The shell that awaits, for a claiming call: a hand-written future, because an `async fn` around the body would hold it twice.
 
 use std::fmt;
 use std::future::Future;
@@ -9,25 +9,15 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::call::{Bare, Call, Handover, Once, Plain};
+use super::call::{Bare, Call, Handover, Once};
 use super::on_err::ErrorPolicy;
 use super::site::{Asked, Passed};
 use super::steps::{self, Begun, Claiming, Finish, Layer};
 use crate::authority::desk::Answered;
 use crate::ledger::{Claimed, Settled, Ticket};
-use crate::outcome::{Outcome, Replay};
+use crate::outcome::Replay;
 use crate::refused::Refused;
 use crate::scope::{self, Frame};
-
-/// A guarded call of an async function.
-pub fn run<R: Outcome, K: Asked>(
-    call: Call<K, Plain>,
-    refuse: impl FnOnce(Refused) -> R,
-    body: impl Future<Output = R>,
-) -> impl Future<Output = R> {
-    let (call, Plain, handover) = call.split();
-    Guarded::new(call, Plain, handover, refuse, body)
-}
 
 /// A guarded, claiming call of an async function.
 pub fn once<R: Replay, K: Asked>(
@@ -46,8 +36,8 @@ pin_project! {
     /// Dropped before the body's first poll, it releases what it has claimed; later, it leaves it in doubt. Nothing happens
     /// before the first poll.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Guarded<R, K: 'static, L, C, F> {
-        stage: Stage<R, K>,
+    pub struct Guarded<R, L, C, F> {
+        stage: Stage<R>,
         layer: L,
         handover: Option<Arc<Handover>>,
         refuse: Option<C>,
@@ -56,8 +46,8 @@ pin_project! {
     }
 }
 
-enum Stage<R, K: 'static> {
-    New(Bare<K>),
+enum Stage<R> {
+    New(Bare),
     Asking(Begun, Ticket<Answered>),
     Claiming(Begun, Ticket<Claimed>),
     /// The frame is here between polls, and on the stack during them.
@@ -66,21 +56,20 @@ enum Stage<R, K: 'static> {
     Over(PhantomData<fn() -> R>),
 }
 
-impl<R, K, L, C, F> Guarded<R, K, L, C, F> {
-    fn new(call: Bare<K>, layer: L, handover: Option<Arc<Handover>>, refuse: C, body: F) -> Self {
+impl<R, L, C, F> Guarded<R, L, C, F> {
+    fn new(call: Bare, layer: L, handover: Option<Arc<Handover>>, refuse: C, body: F) -> Self {
         Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), body }
     }
 }
 
-impl<R, K, L, C, F> fmt::Debug for Guarded<R, K, L, C, F> {
+impl<R, L, C, F> fmt::Debug for Guarded<R, L, C, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded").finish_non_exhaustive()
     }
 }
 
-impl<R, K, L, C, F> Future for Guarded<R, K, L, C, F>
+impl<R, L, C, F> Future for Guarded<R, L, C, F>
 where
-    K: Asked,
     L: Layer<R>,
     C: FnOnce(Refused) -> R,
     F: Future<Output = R>,
@@ -102,8 +91,8 @@ where
 }
 
 /// Goes from stage to stage until something has to be waited for.
-fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
-    stage: &mut Stage<R, K>,
+fn drive<R, L: Layer<R>, F: Future<Output = R>>(
+    stage: &mut Stage<R>,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
     mut body: Pin<&mut F>,
@@ -170,11 +159,11 @@ fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
     }
 }
 
-fn claim<R, K, L: Layer<R>>(
+fn claim<R, L: Layer<R>>(
     mut begun: Begun,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
-) -> Result<Stage<R, K>, Refused> {
+) -> Result<Stage<R>, Refused> {
     Ok(match layer.claim(&mut begun)? {
         Some(ticket) => Stage::Claiming(begun, ticket),
         None => start(begun, layer, handover, steps::nothing_to_claim())?,
@@ -182,12 +171,12 @@ fn claim<R, K, L: Layer<R>>(
 }
 
 /// The body may be polled from here on.
-fn start<R, K, L: Layer<R>>(
+fn start<R, L: Layer<R>>(
     mut begun: Begun,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
     passed: Passed,
-) -> Result<Stage<R, K>, Refused> {
+) -> Result<Stage<R>, Refused> {
     begun.may_start()?;
     layer.start();
     if let Some(purse) = begun.frame.purse() {

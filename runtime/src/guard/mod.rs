@@ -3,8 +3,8 @@
 //! ```text
 //! budget charge → authority → ledger claim → BODY → settle
 //! ```
-//! `steps` decides, `sync` and `future` carry out: one blocks between the steps, the other awaits. Neither knows what
-//! the other does not, so a rule that holds for sync code holds for async code.
+//! `steps` decides, `sync`, `future` and `gated` carry out: one blocks between the steps, the others await. None knows what
+//! the others do not, so a rule that holds for sync code holds for async code.
 //!
 //! # Invariants
 //! 1. The body is touched in one place of each shell, after [`steps::Next::Run`].
@@ -15,17 +15,21 @@
 mod call;
 mod claim;
 mod future;
+mod gated;
 mod on_err;
 mod site;
 mod steps;
 mod sync;
+mod values;
 
-pub use call::{Call, Entered, EnteredOnce, IntoWidth, Once, Plain};
+pub use call::{Call, Entered, EnteredOnce, Once, Plain};
 pub use claim::Claim;
-pub use future::{Guarded, once, run};
+pub use future::{Guarded, once};
+pub use gated::{Gated, run};
 pub use on_err::{Classify, Codec, CodecByJson, CodecNone, ErrorPolicy, Hold, OnErr, Record, Recordable, Release};
 pub use site::{Asked, NoPermit, Site};
 pub use sync::{once_sync, run_sync};
+pub use values::{IntoAction, IntoGate, IntoText, IntoWidth};
 
 use crate::outcome::FromRefused;
 use crate::refused::Refused;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::call::{Bare, Extras, Once, Plain};
 use super::claim::{ClaimState, Held};
 use super::on_err::{ErrorPolicy, OnErr};
-use super::site::{Asked, Facts, Passed};
+use super::site::{Facts, Passed};
 use crate::authority::desk::{Answered, Ask};
 use crate::boundary::OnRefusal;
 use crate::gate::{OpenClaim, Portcullis};
@@ -48,13 +48,13 @@ pub(super) struct Begun {
 
 /// Budget charge.
 #[inline]
-pub(super) fn begin<K: Asked>(call: Bare<K>) -> Result<Begun, Refused> {
-    let Bare { site, claims, gate, mut extras } = call;
+pub(super) fn begin(call: Bare) -> Result<Begun, Refused> {
+    let Bare { facts, claims, gate, mut extras } = call;
     let action = match extras.as_mut().and_then(|extras| extras.action.take()) {
         Some(action) => Cow::Owned(action),
-        None => Cow::Borrowed(site.facts.action),
+        None => Cow::Borrowed(facts.action),
     };
-    charge(&site.facts, claims, action, gate, extras)
+    charge(facts, claims, action, gate, extras)
 }
 
 fn charge(
@@ -84,17 +84,17 @@ fn charge(
 }
 
 /// The whole way to the body of a call that has a budget and nothing else: what costs, in a loop, is moving a [`Begun`] about.
-pub(super) fn enter<K: Asked>(call: Bare<K>) -> Result<scope::Pop, Refused> {
-    let facts = &call.site.facts;
+pub(super) fn enter(call: Bare) -> Result<scope::Pop, Refused> {
+    let facts = call.facts;
     let gate = find_gate(facts, call.claims, facts.action, call.gate)?;
     scope::enter_step(&gate, facts.action, own(facts, None))
         .map_err(|refused| gate.refuse(facts.on_budget(call.claims), facts.boundary_name(), refused))
 }
 
-impl<K> Bare<K> {
+impl Bare {
     /// May it go in by [`enter`]?
     pub(super) fn is_only_a_step(&self) -> bool {
-        self.site.facts.boundaries.is_empty() && self.extras.is_none() && !self.claims
+        self.facts.boundaries.is_empty() && self.extras.is_none() && !self.claims
     }
 }
 
