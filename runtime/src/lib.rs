@@ -32,8 +32,9 @@ pub use boundary::{Boundary, OnRefusal};
 pub use budget::Cost;
 pub use config::{Builder, ConfigError};
 pub use gate::{Drain, Drained, Portcullis, drain};
-pub use guard::{Claim, OnErr};
+pub use guard::{Claim, Noting, OnErr};
 pub use halt::EXIT_CODE;
+pub use ledger::{Doubt, Reconciled};
 pub use locked::Locked;
 #[cfg(feature = "reqwest")]
 pub use locked::{HttpClient, HttpRequest};

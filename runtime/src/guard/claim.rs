@@ -1,15 +1,25 @@
 //! A claim while its body runs.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
+use super::overdue::{self, Watch};
 use crate::gate::OpenClaim;
-use crate::ledger::{Attempt, AuditRecord, Digest, SettleRequest, Settled, Settlement, Store, Ticket};
+use crate::ledger::{
+    Attempt, AuditRecord, Digest, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket,
+};
+use crate::refused::{Kind, Refused};
 
 /// The claim of a running `#[once]` body; bound by `claim = NAME`.
 pub struct Claim<'call>(&'call ClaimState);
+
+/// How long a note may be, in bytes.
+const LONGEST_NOTE: usize = 4096;
 
 impl<'call> Claim<'call> {
     pub(super) fn of(state: &'call ClaimState) -> Self {
@@ -23,10 +33,55 @@ impl<'call> Claim<'call> {
         &self.0.idempotency_key
     }
 
+    /// Which start of this claim it is: 1 for the first, and one more for each that was granted after it. For a store that can
+    /// refuse writes with an older number (a fencing token).
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.0.granted.epoch
+    }
+
     /// Says that the effect surely did not happen: if the body now returns `Err`, the key is free again, whatever `on_err`
     /// says. If it returns `Ok` all the same, that counts, and this is kept in the audit.
     pub fn did_not_happen(&self) {
         self.0.did_not_happen.store(true, Ordering::Release);
+    }
+
+    /// Puts a note beside the claim: something that helps to find out later what happened, such as the provider's id for the
+    /// request. It is on disk before the answer. Whoever looks into a doubt reads it: a `reconcile` function in
+    /// [`Doubt::notes`](crate::ledger::Doubt::notes), a person in `portcullis ledger show`. At most 4096 bytes, and no secret.
+    ///
+    /// Await it, or [`wait`](Noting::wait) for it where nothing awaits.
+    ///
+    /// ```
+    /// # use portcullis::{Refused, once};
+    /// #[once(action = "pay", key = "order", claim = claim)]
+    /// async fn pay(order: &str) -> Result<String, Refused> {
+    ///     let payment = format!("pi_{order}");
+    ///     claim.note(&payment).await?;
+    ///     // … the call that moves the money …
+    ///     Ok(payment)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Kind::InvalidArgument`] if it is too long; [`Kind::LedgerUnavailable`] if it is not on record. What that means is for
+    /// the body to decide: the effect has not been touched.
+    ///
+    /// # Cancel safety
+    /// A note that is dropped without being awaited is written all the same, if the ledger can.
+    pub fn note(&self, note: impl AsRef<[u8]>) -> Noting {
+        let note = note.as_ref();
+        let ClaimState { granted: Granted { store, digest, epoch, .. }, action, .. } = self.0;
+        let ticket = if note.len() > LONGEST_NOTE {
+            let why = format!("its note is {} bytes long, and at most {LONGEST_NOTE} are kept", note.len());
+            let advice = "note an id, and keep the rest where it belongs";
+            Ticket::ready(Err(Refused::new(Kind::InvalidArgument, &**action, why).advise(advice)))
+        } else {
+            let request =
+                NoteRequest { digest: *digest, epoch: *epoch, action: action.to_string(), note: note.to_vec() };
+            store.note(request)
+        };
+        Noting { ticket, action: action.clone() }
     }
 }
 
@@ -36,21 +91,73 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
+/// A note on its way to the disk; made by [`Claim::note`].
+#[must_use = "it tells whether the note is on record"]
+pub struct Noting {
+    ticket: Ticket<Result<(), Refused>>,
+    action: Cow<'static, str>,
+}
+
+impl Noting {
+    /// Blocks until the note is on disk. Works inside any async runtime, where it blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Claim::note`].
+    pub fn wait(self) -> Result<(), Refused> {
+        pollster::block_on(self)
+    }
+}
+
+impl fmt::Debug for Noting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Noting").finish_non_exhaustive()
+    }
+}
+
+impl Future for Noting {
+    type Output = Result<(), Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.ticket).poll(cx).map(|noted| {
+            noted.unwrap_or_else(|| {
+                let why = "the ledger has stopped without an answer, so the note may not be on record";
+                Err(Refused::new(Kind::LedgerUnavailable, &*self.action, why))
+            })
+        })
+    }
+}
+
+/// A start that the ledger has granted.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) digest: Digest,
+    pub(super) attempt: Attempt,
+    pub(super) epoch: u64,
+    pub(super) lazy: bool,
+}
+
+impl Granted {
+    fn settlement(&self, settlement: Settlement) -> SettleRequest {
+        let Granted { digest, attempt, epoch, lazy, .. } = *self;
+        SettleRequest { digest, epoch, attempt, settlement, lazy }
+    }
+}
+
 /// What the body may say about its claim.
 #[derive(Debug)]
 pub(super) struct ClaimState {
+    granted: Granted,
+    action: Cow<'static, str>,
     idempotency_key: String,
     did_not_happen: AtomicBool,
 }
 
 /// A granted claim that is not settled yet (invariant 3 of [`guard`](super)).
 pub(super) struct Held {
-    store: Arc<dyn Store>,
-    digest: Digest,
-    attempt: Attempt,
-    epoch: u64,
     state: Arc<ClaimState>,
     stage: Stage,
+    watch: Option<Watch>,
     _open: OpenClaim,
 }
 
@@ -62,14 +169,10 @@ enum Stage {
 }
 
 impl Held {
-    pub(super) fn new(store: Arc<dyn Store>, digest: Digest, attempt: Attempt, epoch: u64, open: OpenClaim) -> Self {
-        let mut idempotency_key = String::with_capacity(40);
-        for byte in &digest.0[..20] {
-            idempotency_key
-                .extend([byte >> 4, byte & 15].map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)])));
-        }
-        let state = Arc::new(ClaimState { idempotency_key, did_not_happen: AtomicBool::new(false) });
-        Held { store, digest, attempt, epoch, state, stage: Stage::Granted, _open: open }
+    pub(super) fn new(granted: Granted, action: Cow<'static, str>, open: OpenClaim) -> Self {
+        let idempotency_key = granted.digest.idempotency_key();
+        let state = Arc::new(ClaimState { granted, action, idempotency_key, did_not_happen: AtomicBool::new(false) });
+        Held { state, stage: Stage::Granted, watch: None, _open: open }
     }
 
     pub(super) fn state(&self) -> &Arc<ClaimState> {
@@ -77,8 +180,12 @@ impl Held {
     }
 
     /// From here on, nobody can say that nothing happened but the body.
-    pub(super) fn start(&mut self) {
+    pub(super) fn start(&mut self, max_run: Option<Duration>) {
         self.stage = Stage::Started;
+        if let Some(max_run) = max_run {
+            let granted = &self.state.granted;
+            self.watch = overdue::watch(max_run, granted.store.clone(), granted.settlement(Settlement::Overdue));
+        }
     }
 
     pub(super) fn did_not_happen(&self) -> bool {
@@ -87,18 +194,22 @@ impl Held {
 
     /// For what the happy path has no place for. Appended with the next commit.
     pub(super) fn put_in_audit(&self, kind: &'static str, action: &str) {
-        drop(self.store.audit(AuditRecord {
+        let Granted { store, attempt, epoch, .. } = &self.state.granted;
+        drop(store.audit(AuditRecord {
             kind,
             actor: "body".into(),
             action: action.into(),
-            detail: serde_json::json!({ "attempt": self.attempt.0.to_string(), "epoch": self.epoch }),
+            detail: serde_json::json!({ "attempt": attempt.0.to_string(), "epoch": epoch }),
             at: SystemTime::now(),
         }));
     }
 
     pub(super) fn settle(&mut self, settlement: Settlement) -> Ticket<Settled> {
         self.stage = Stage::Settled;
-        self.store.settle(SettleRequest { digest: self.digest, epoch: self.epoch, attempt: self.attempt, settlement })
+        // Nothing is overdue any more.
+        self.watch = None;
+        let granted = &self.state.granted;
+        granted.store.settle(granted.settlement(settlement))
     }
 
     /// The call was cut short.

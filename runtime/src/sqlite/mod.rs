@@ -27,7 +27,7 @@ use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 pub(crate) use chain::{Entry as ChainEntry, append, verify};
-pub(crate) use clock::{millis, now_ms, time, when};
+pub(crate) use clock::{millis, now_ms, origin_ms, time, when};
 pub(crate) use file::{Place, default_path};
 pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
