@@ -1,7 +1,7 @@
 //! The model: what the attributes of one function say together, defaults filled in.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, ExprPath, Ident};
 
@@ -214,7 +214,8 @@ impl Once {
                 None
             }
         });
-        let site = Once::site(&mut args, reconcile.is_some(), errors);
+        let claim = args.take_expr("claim").and_then(|expr| values::name("claim", &expr, errors));
+        let site = Once::site(&mut args, reconcile.is_some(), claim.is_some(), errors);
         Once {
             span,
             key: args.take_expr("key").and_then(|expr| Key::read(expr, errors)),
@@ -222,14 +223,14 @@ impl Once {
             on_err: on_err.unwrap_or_else(|| OnErr::Fixed(Ident::new("Hold", Span::mixed_site()))),
             reconcile,
             site,
-            claim: args.take_expr("claim").and_then(|expr| values::name("claim", &expr, errors)),
+            claim,
         }
     }
 }
 
 impl Once {
     /// What is known of the function before any call of it.
-    fn site(args: &mut Args, reconciles: bool, errors: &mut Errors) -> Vec<(Ident, Option<TokenStream>)> {
+    fn site(args: &mut Args, reconciles: bool, binds: bool, errors: &mut Errors) -> Vec<(Ident, Option<TokenStream>)> {
         let mut site = Vec::new();
         if let Some((name, expr)) = args.take_named("wait") {
             site.extend(values::duration("wait", expr, errors).map(|value| (method("wait", &name), Some(value))));
@@ -257,8 +258,16 @@ impl Once {
             None => {}
         }
         if let Some((name, expr)) = args.take_named("settle") {
-            let words = [("durable", None), ("lazy", Some("settle_lazily"))];
+            let words =
+                [("durable", None), ("lazy", Some("settle_lazily")), ("transaction", Some("settle_in_transaction"))];
             let chosen = values::choice("settle", &expr, &words, errors).flatten();
+            if chosen == Some("settle_in_transaction") && !binds && !args.flawed {
+                errors.at(
+                    name.span(),
+                    "with `settle = \"transaction\"` the body settles by itself: bind its claim, `claim = claim`, and call \
+                     `claim.settle_in(&tx, &receipt)` before `tx.commit()`",
+                );
+            }
             site.extend(chosen.map(|chosen| (method(chosen, &name), None)));
         }
         site

@@ -177,7 +177,7 @@ fn all_mistakes_are_reported_at_once_and_the_function_stands() {
         &[
             "`on_err` is one of `\"hold\"`, `\"release\"` and `\"record\"`; did you mean `\"hold\"`?",
             "`wait` is a duration with its unit in quotes",
-            "`settle` is one of `\"durable\"` and `\"lazy\"`; did you mean `\"lazy\"`?",
+            "`settle` is one of `\"durable\"`, `\"lazy\"` and `\"transaction\"`; did you mean `\"lazy\"`?",
             "there is no boundary `before_tea`",
             "`on_deny` is one of `\"exit\"` and `\"return\"`; did you mean `\"exit\"`?",
             "write `permit = name`",

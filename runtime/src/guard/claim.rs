@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 use super::overdue::{self, Watch};
 use crate::gate::OpenClaim;
 use crate::ledger::{
-    Attempt, AuditRecord, Digest, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket,
+    Attempt, AuditRecord, Digest, Inside, Kept, NoteRequest, Receipt, Receipts, Sealing, SettleIn, SettleRequest, Settled,
+    Settlement, Store, Ticket,
 };
 use crate::refused::{Kind, Refused};
 
@@ -83,6 +86,68 @@ impl<'call> Claim<'call> {
         };
         Noting { ticket, action: action.clone() }
     }
+
+    /// Settles the claim inside the transaction that has the effect, where both are in one database: either both are on record,
+    /// or neither. `receipt` is what a retry gets, so it is what the body then returns in `Ok`, after committing the transaction.
+    ///
+    /// The transaction is a [`rusqlite::Transaction`](crate::rusqlite::Transaction) on the ledger's own file. Open it with the version
+    /// of rusqlite that is re-exported here, and leave its settings as they are (`synchronous=FULL`, the default). While it is open
+    /// nobody else writes to the ledger, this claim's [`note`](Self::note) included: begin it late, and commit it soon.
+    ///
+    /// With `settle = "transaction"` the body says that its whole effect is in that transaction. Then nothing is ever in doubt: if the
+    /// process dies, or the body returns `Err`, panics or is dropped, what was not committed has not happened, and the next call runs
+    /// it again. Without it, the same ends leave the call in doubt unless the transaction was committed.
+    ///
+    /// ```
+    /// use portcullis::rusqlite::{self, Connection, TransactionBehavior};
+    /// use portcullis::{Refused, once};
+    ///
+    /// # #[derive(Debug)] enum Error { Refused(Refused), Sql(rusqlite::Error) }
+    /// # impl From<Refused> for Error { fn from(it: Refused) -> Self { Error::Refused(it) } }
+    /// # impl From<rusqlite::Error> for Error { fn from(it: rusqlite::Error) -> Self { Error::Sql(it) } }
+    /// #[once(action = "book", key = "order", skip(db), claim = claim, settle = "transaction")]
+    /// fn book(db: &mut Connection, order: &str, cents: i64) -> Result<i64, Error> {
+    ///     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    ///     tx.execute("INSERT INTO booking(order_id, cents) VALUES(?1, ?2)", (order, cents))?;
+    ///     let id = tx.last_insert_rowid();
+    ///     claim.settle_in(&tx, &id)?;
+    ///     tx.commit()?;
+    ///     Ok(id)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing is settled, and the effect must not be committed: [`Kind::InvalidArgument`] if the receipt can't be kept (it is no JSON, too
+    /// large, or not sealed), or the transaction is not on the ledger that granted the claim; [`Kind::InvalidTransition`] if the claim was
+    /// settled already, or decided about by somebody else; [`Kind::LedgerUnavailable`] if it can't be written.
+    pub fn settle_in<T: SettleIn>(&self, transaction: T, receipt: &(impl Serialize + ?Sized)) -> T::Settled {
+        let ClaimState { granted: Granted { digest, epoch, attempt, .. }, action, inside, .. } = self.0;
+        match self.0.kept(receipt) {
+            Ok(kept) => {
+                // Whether it will be committed is not known here. What the ledger has in the end is what counts.
+                *inside.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
+                let (digest, epoch, attempt) = (*digest, *epoch, *attempt);
+                transaction.settle(Ok(Inside { action, digest, epoch, attempt, kept: &kept }))
+            }
+            Err(refused) => transaction.settle(Err(refused)),
+        }
+    }
+}
+
+impl ClaimState {
+    fn kept(&self, receipt: &(impl Serialize + ?Sized)) -> Result<Kept, Refused> {
+        let refuse = |why: &str| {
+            Refused::new(Kind::InvalidArgument, &*self.action, format!("its receipt can't be kept: {why}"))
+                .advise("roll the transaction back, and return the error")
+        };
+        let json = serde_json::to_string(receipt).map_err(|error| refuse(&error.to_string()))?;
+        match self.keeping.keep(&self.action, json) {
+            Receipt::Kept(kept) => Ok(kept),
+            Receipt::TooLarge => Err(refuse("it is larger than a receipt may be")),
+            Receipt::Unsealed => Err(refuse("the seal failed")),
+            Receipt::Absent | Receipt::Unencodable => Err(refuse("it can't be written as JSON")),
+        }
+    }
 }
 
 impl fmt::Debug for Claim<'_> {
@@ -127,6 +192,37 @@ impl Future for Noting {
     }
 }
 
+/// How a call's receipts are kept, and whose they are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keeping {
+    pub(super) receipts: Receipts,
+    /// For a seal and a reconcile function; `None` where there is neither.
+    pub(super) name: Option<Arc<Name>>,
+}
+
+/// What a claim is called, beside its action.
+#[derive(Debug)]
+pub(super) struct Name {
+    pub(super) namespace: String,
+    pub(super) key: String,
+}
+
+impl Keeping {
+    fn sealing<'a>(&'a self, action: &'a str) -> Sealing<'a> {
+        let name = self.name.as_deref();
+        let (namespace, key) = name.map_or(("", ""), |name| (name.namespace.as_str(), name.key.as_str()));
+        Sealing { namespace, action, key }
+    }
+
+    pub(super) fn keep(&self, action: &str, json: String) -> Receipt {
+        self.receipts.keep(self.sealing(action), json)
+    }
+
+    pub(super) fn read(&self, action: &str, kept: Kept) -> Result<String, String> {
+        self.receipts.read(self.sealing(action), kept)
+    }
+}
+
 /// A start that the ledger has granted.
 #[derive(Clone, Debug)]
 pub(super) struct Granted {
@@ -148,6 +244,9 @@ impl Granted {
 #[derive(Debug)]
 pub(super) struct ClaimState {
     granted: Granted,
+    keeping: Keeping,
+    /// The receipt that stands in a transaction of the body's, if that was committed.
+    inside: Mutex<Option<Kept>>,
     action: Cow<'static, str>,
     idempotency_key: String,
     did_not_happen: AtomicBool,
@@ -169,9 +268,15 @@ enum Stage {
 }
 
 impl Held {
-    pub(super) fn new(granted: Granted, action: Cow<'static, str>, open: OpenClaim) -> Self {
-        let idempotency_key = granted.digest.idempotency_key();
-        let state = Arc::new(ClaimState { granted, action, idempotency_key, did_not_happen: AtomicBool::new(false) });
+    pub(super) fn new(granted: Granted, keeping: Keeping, action: Cow<'static, str>, open: OpenClaim) -> Self {
+        let state = Arc::new(ClaimState {
+            idempotency_key: granted.digest.idempotency_key(),
+            granted,
+            keeping,
+            inside: Mutex::new(None),
+            action,
+            did_not_happen: AtomicBool::new(false),
+        });
         Held { state, stage: Stage::Granted, watch: None, _open: open }
     }
 
@@ -190,6 +295,11 @@ impl Held {
 
     pub(super) fn did_not_happen(&self) -> bool {
         self.state.did_not_happen.load(Ordering::Acquire)
+    }
+
+    /// What the body has settled in a transaction of its own.
+    pub(super) fn settled_inside(&self) -> Option<Kept> {
+        self.state.inside.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// For what the happy path has no place for. Appended with the next commit.

@@ -7,13 +7,13 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::call::Once;
-use super::claim::{ClaimState, Granted, Held};
+use super::claim::{ClaimState, Granted, Held, Keeping, Name};
 use super::on_err::{ErrorPolicy, OnErr};
 use super::site::{Passed, Settle};
 use super::steps::{Begun, Finish, Layer, Next};
 use crate::gate::OpenClaim;
 use crate::ledger::{
-    Attempt, ClaimRequest, Claimed, Digest, Doubt, Kept, Receipt, Reconciled, Resolution, Sealing, Settled, Settlement,
+    Attempt, ClaimRequest, Claimed, Digest, Doubt, Kept, Receipt, Reconciled, Resolution, Settled, Settlement,
     Store, Ticket, Verdict, Ways,
 };
 use crate::outcome::Replay;
@@ -23,14 +23,8 @@ use crate::scope;
 /// A claiming call, with what its errors mean.
 pub(super) struct Claiming<P> {
     policy: P,
-    /// What the claim is called, for a seal and a reconcile function.
-    name: Option<Box<Name>>,
+    keeping: Keeping,
     stage: Stage,
-}
-
-struct Name {
-    namespace: String,
-    key: String,
 }
 
 enum Stage {
@@ -51,25 +45,36 @@ struct Asked {
 
 impl<P> Claiming<P> {
     pub(super) fn new(once: Once, policy: P) -> Self {
-        Claiming { policy, name: None, stage: Stage::Wanted(once) }
+        Claiming { policy, keeping: Keeping::default(), stage: Stage::Wanted(once) }
     }
 
     fn take(&mut self) -> Stage {
         std::mem::replace(&mut self.stage, Stage::Over)
     }
 
-    fn sealing<'a>(&'a self, begun: &'a Begun) -> Sealing<'a> {
-        let (namespace, key) =
-            self.name.as_ref().map_or(("", ""), |name| (name.namespace.as_str(), name.key.as_str()));
-        Sealing { namespace, action: &begun.action, key }
-    }
-
     fn keep(&self, begun: &Begun, json: String) -> Receipt {
-        begun.gate.receipts().keep(self.sealing(begun), json)
+        self.keeping.keep(&begun.action, json)
     }
 
     fn read(&self, begun: &Begun, kept: Kept) -> Result<String, Refused> {
-        begun.gate.receipts().read(self.sealing(begun), kept).map_err(|why| unreadable(begun, &why))
+        self.keeping.read(&begun.action, kept).map_err(|why| unreadable(begun, &why))
+    }
+}
+
+impl<P> Claiming<P> {
+    /// The body has settled in a transaction of its own: what it returns is what it has put on record there.
+    fn finish_inside<R: Replay>(&mut self, begun: &Begun, kept: Kept, result: R) -> Finish<R> {
+        let read = self.keeping.read(&begun.action, kept.clone());
+        let decoded = read.and_then(|json| serde_json::from_str(&json).map_err(|error| error.to_string()));
+        let result = match decoded {
+            Ok(value) => R::from_value(value),
+            Err(error) => {
+                tracing::warn!(target: "portcullis", action = &*begun.action, error, "what was settled in the transaction can't be read as the return type: retries will get `receipt_unreadable`");
+                result
+            }
+        };
+        let Stage::Held(held) = &mut self.stage else { unreachable!("a body runs under its claim") };
+        Finish::Settling(held.settle(Settlement::Committed(Receipt::Kept(kept))), result)
     }
 }
 
@@ -100,9 +105,10 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
         let store = Arc::clone(gate.ledger()?);
         let attempt = Attempt(Uuid::now_v7());
         let asks = facts.ways.reconcile.is_some();
-        if asks || gate.receipts().seal.is_some() {
-            self.name = Some(Box::new(Name { namespace: namespace.to_owned(), key: key.clone() }));
-        }
+        let receipts = gate.receipts().clone();
+        let name = (asks || receipts.seal.is_some())
+            .then(|| Arc::new(Name { namespace: namespace.to_owned(), key: key.clone() }));
+        self.keeping = Keeping { receipts, name };
         let request = ClaimRequest {
             namespace: namespace.into(),
             action: action.to_string(),
@@ -113,7 +119,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
             attempt,
             wait_until: (!facts.wait.is_zero()).then(|| Instant::now() + facts.wait),
             retain: facts.retain,
-            transactional: false,
+            transactional: facts.settle == Settle::Transaction,
             ways: facts.ways,
             resolution: None,
         };
@@ -131,7 +137,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
                 let Asked { store, digest, attempt, open, .. } = *asked;
                 let lazy = begun.facts.settle == Settle::Lazy;
                 let granted = Granted { store, digest, attempt, epoch, lazy };
-                self.stage = Stage::Held(Held::new(granted, begun.action.clone(), open));
+                self.stage = Stage::Held(Held::new(granted, self.keeping.clone(), begun.action.clone(), open));
                 Ok(Next::Run(Passed::every_boundary()))
             }
             Some(Claimed::Replay(kept)) => {
@@ -148,7 +154,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
                     .ok_or_else(|| unreadable(begun, "it is an error, and not of this error type"))
             }
             Some(Claimed::Reconcile(evidence)) => {
-                let key = self.name.as_ref().map_or("", |name| &name.key);
+                let key = self.keeping.name.as_ref().map_or("", |name| &name.key);
                 let doubt = Doubt::new(&begun.action, key, &asked.digest, *evidence);
                 self.stage = Stage::Asked(asked);
                 Ok(Next::Reconcile(Box::new(doubt)))
@@ -207,6 +213,9 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
                 if held.did_not_happen() {
                     tracing::warn!(target: "portcullis", action, "did_not_happen() was said, and Ok returned: Ok counts");
                     held.put_in_audit("did_not_happen_ignored", action);
+                }
+                if let Some(kept) = held.settled_inside() {
+                    return self.finish_inside(begun, kept, result);
                 }
                 match encode::<R>(value) {
                     Ok((json, value)) => (Settlement::Committed(self.keep(begun, json)), R::from_value(value)),

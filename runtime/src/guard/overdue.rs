@@ -28,21 +28,24 @@ fn lock() -> MutexGuard<'static, Bodies> {
 /// A body that is watched until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it ends the watch"]
-pub(super) struct Watch((Instant, u64));
+pub(super) struct Watch {
+    id: (Instant, u64),
+    pid: u32,
+}
 
 /// Watches a body: if it has not returned after `max_run`, `overdue` is sent to `store`.
 pub(super) fn watch(max_run: Duration, store: Arc<dyn Store>, overdue: SettleRequest) -> Option<Watch> {
     let at = Instant::now().checked_add(max_run)?;
     let mut bodies = lock();
     bodies.next += 1;
-    let id = (at, bodies.next);
+    let (id, pid) = ((at, bodies.next), std::process::id());
     bodies.due.insert(id, (store, overdue));
-    if bodies.served_in == std::process::id() {
+    if bodies.served_in == pid {
         CHANGED.notify_one();
     } else {
         serve(&mut bodies);
     }
-    Some(Watch(id))
+    Some(Watch { id, pid })
 }
 
 fn serve(bodies: &mut Bodies) {
@@ -76,7 +79,11 @@ fn run() {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let body = lock().due.remove(&self.0);
+        // In a fork the lock may be held for ever, by a thread that is not there.
+        if self.pid != std::process::id() {
+            return;
+        }
+        let body = lock().due.remove(&self.id);
         // Out here nothing is locked: it may be the last reference to a store.
         drop(body);
     }

@@ -42,6 +42,8 @@ pub(super) enum Settle {
     Durable,
     /// The settlement's flush is not waited for.
     Lazy,
+    /// The settlement is in the transaction that has the effect.
+    Transaction,
 }
 
 #[derive(Debug)]
@@ -155,6 +157,12 @@ impl<K> Site<K> {
     /// How long a body may run before it is put in doubt.
     pub const fn max_run(mut self, max_run: Duration) -> Self {
         self.facts.max_run = Some(max_run);
+        self
+    }
+
+    /// The whole effect is in the transaction in which the body settles.
+    pub const fn settle_in_transaction(mut self) -> Self {
+        self.facts.settle = Settle::Transaction;
         self
     }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::refused::Refused;
 
 mod doubt;
+mod inside;
 pub(crate) mod fingerprint;
 pub(crate) mod key;
 mod receipts;
@@ -28,6 +29,8 @@ mod sqlite;
 pub(crate) use crate::ticket::{Reply, Ticket};
 pub(crate) use doubt::Evidence;
 pub use doubt::{Doubt, Note, Reconciled};
+pub(crate) use inside::Inside;
+pub use inside::SettleIn;
 pub(crate) use receipts::Receipts;
 pub use receipts::{Seal, Sealing};
 pub(crate) use rules::Ways;

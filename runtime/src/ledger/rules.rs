@@ -219,6 +219,8 @@ pub(crate) enum OnSettle {
     Already,
     /// Keep it as evidence and change nothing.
     Fenced,
+    /// The body says that it happened, and the transaction in which it was to settle does not: write "in doubt" and an event.
+    OutsideTransaction,
     /// The ledger knows no such claim.
     Unknown,
 }
@@ -243,11 +245,15 @@ pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settle
     }
     let happened = matches!(to, State::Committed | State::Failed);
     let by_itself = stored.by == By::Attempt;
-    match stored.state {
-        // Had the transaction been committed, the claim would be settled.
-        State::Pending if stored.transactional && matches!(settlement, Settlement::InDoubt(_)) => {
-            OnSettle::Apply { to: State::Open, event: Some("rolled_back") }
+    if stored.transactional && (stored.state == State::Pending || stored.running) {
+        // Had its transaction been committed, the claim would be settled.
+        match settlement {
+            Settlement::InDoubt(_) => return OnSettle::Apply { to: State::Open, event: Some("rolled_back") },
+            Settlement::Committed(_) => return OnSettle::OutsideTransaction,
+            Settlement::Failed(_) | Settlement::Released(_) | Settlement::Overdue => {}
         }
+    }
+    match stored.state {
         State::Pending => OnSettle::Apply { to, event: edge(settlement) },
         State::InDoubt if to != State::InDoubt => OnSettle::Apply { to, event: Some("settled_late") },
         State::InDoubt if stored.running => OnSettle::Apply { to, event: Some("in_doubt") },
@@ -259,6 +265,33 @@ pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settle
         State::Committed | State::Failed | State::Open if stored.state == to && by_itself => OnSettle::Already,
         // Invariant 4.
         State::Committed | State::Failed | State::Open | State::Expired => OnSettle::Fenced,
+    }
+}
+
+/// What a settlement inside the effect's own transaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the transaction may have to be given up"]
+pub(crate) enum OnInside {
+    /// Write "committed", and an event if one is named.
+    Apply { event: Option<&'static str> },
+    /// Somebody else has decided about the claim: the transaction must not be committed.
+    Fenced,
+    /// It has settled already, and what others may have read does not change.
+    Already,
+    /// It is not the ledger that granted the claim.
+    Unknown,
+}
+
+/// Decides about a settlement inside the effect's own transaction. Nothing has happened yet, so there is nothing to be heard
+/// where others have decided.
+pub(crate) fn settle_inside(stored: Option<Known>, epoch: u64, attempt: Attempt) -> OnInside {
+    match stored {
+        None => OnInside::Unknown,
+        Some(stored) if (stored.epoch, stored.attempt) != (epoch, attempt) => OnInside::Fenced,
+        Some(Known { state: State::Pending, .. }) => OnInside::Apply { event: None },
+        Some(Known { state: State::InDoubt, running: true, .. }) => OnInside::Apply { event: Some("settled_late") },
+        Some(Known { state: State::Committed, by: By::Attempt, .. }) => OnInside::Already,
+        Some(_) => OnInside::Fenced,
     }
 }
 

@@ -140,6 +140,12 @@ pub(super) fn check(connection: &Connection) -> Result<(), Trouble> {
     check_within(&snapshot)
 }
 
+/// Is the database of this connection a ledger whose schema is known?
+pub(crate) fn is_ledger(connection: &Connection) -> Result<bool, Trouble> {
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    Ok(application == APPLICATION && version(connection)? == STEPS.len())
+}
+
 fn check_within(connection: &Connection) -> Result<(), Trouble> {
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;

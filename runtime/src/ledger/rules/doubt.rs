@@ -40,7 +40,7 @@ pub(crate) enum Body {
     /// It exceeded `max_run`, and its process lives.
     Running,
     /// It exceeded `max_run`, and its process is dead, which nobody has written down yet.
-    Lost,
+    Lost { transactional: bool },
 }
 
 /// How long ago something was, as far as the clocks can be believed.
@@ -89,7 +89,8 @@ impl Doubt {
         match self.body {
             Body::Running => return refuse(Hint::Running),
             // Its end is taken to be now.
-            Body::Lost => return OnClaim::Orphaned,
+            Body::Lost { transactional: false } => return OnClaim::Orphaned,
+            Body::Lost { transactional: true } => return OnClaim::RolledBack,
             Body::Over => {}
         }
         if ways.reconcile.is_some_and(|after| self.since.is_surely_over(after)) {

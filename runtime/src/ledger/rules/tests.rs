@@ -132,7 +132,10 @@ fn while_the_body_may_run_nobody_is_asked_and_nothing_runs() {
     let answer = ask_with(doubt(Body::Running), FINGERPRINT, MINE, every_way());
     assert_eq!(answer, OnClaim::Refuse(Why::InDoubt(Hint::Running)));
     // That its process is dead is written down first, so that its end is no earlier than that.
-    assert_eq!(ask_with(doubt(Body::Lost), FINGERPRINT, MINE, every_way()), OnClaim::Orphaned);
+    for (transactional, expected) in [(false, OnClaim::Orphaned), (true, OnClaim::RolledBack)] {
+        let lost = doubt(Body::Lost { transactional });
+        assert_eq!(ask_with(lost, FINGERPRINT, MINE, every_way()), expected);
+    }
 }
 
 #[test]
@@ -235,11 +238,41 @@ fn an_overdue_body_is_put_in_doubt_once_and_its_end_is_still_heard() {
 #[test]
 fn what_was_to_settle_in_a_transaction_and_did_not_has_not_happened() {
     let pending = Known { transactional: true, ..known(State::Pending, By::Attempt) };
-    let ended = settle(Some(pending), 3, MINE, &Settlement::InDoubt("err"));
-    assert_eq!(ended, OnSettle::Apply { to: State::Open, event: Some("rolled_back") });
+    let overdue = Known { state: State::InDoubt, running: true, ..pending };
+    for claim in [pending, overdue] {
+        let ended = settle(Some(claim), 3, MINE, &Settlement::InDoubt("err"));
+        assert_eq!(ended, OnSettle::Apply { to: State::Open, event: Some("rolled_back") });
+        // What the body says does not count where the transaction says otherwise.
+        let said = settle(Some(claim), 3, MINE, &Settlement::Committed(Receipt::Kept(kept("1"))));
+        assert_eq!(said, OnSettle::OutsideTransaction);
+    }
     // While it runs it may still commit.
     let overdue = settle(Some(pending), 3, MINE, &Settlement::Overdue);
     assert_eq!(overdue, OnSettle::Apply { to: State::InDoubt, event: Some("overdue") });
+}
+
+#[test]
+fn inside_its_transaction_a_claim_settles_only_while_nobody_else_has_decided() {
+    assert_eq!(settle_inside(None, 3, MINE), OnInside::Unknown);
+    for state in State::ALL {
+        let own = known(state, By::Attempt);
+        for other in [Known { epoch: 4, ..own }, Known { attempt: THEIRS, ..own }] {
+            assert_eq!(settle_inside(Some(other), 3, MINE), OnInside::Fenced, "{state:?}");
+        }
+        let expected = match state {
+            State::Pending => OnInside::Apply { event: None },
+            State::Committed => OnInside::Already,
+            _ => OnInside::Fenced,
+        };
+        assert_eq!(settle_inside(Some(own), 3, MINE), expected, "{state:?}");
+    }
+    let overdue = Known { running: true, ..known(State::InDoubt, By::Attempt) };
+    assert_eq!(settle_inside(Some(overdue), 3, MINE), OnInside::Apply { event: Some("settled_late") });
+    for by in [By::Reconciliation, By::Person] {
+        for state in [State::Committed, State::Open] {
+            assert_eq!(settle_inside(Some(known(state, by)), 3, MINE), OnInside::Fenced);
+        }
+    }
 }
 
 #[test]

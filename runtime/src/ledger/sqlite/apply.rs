@@ -302,7 +302,14 @@ fn settle(context: &Context<'_>, request: &SettleRequest) -> Result<Settled, Tro
             context.event("fenced", &request.digest, request.epoch, &evidence(&request.settlement, true))?;
             Ok(Settled::Fenced)
         }
-        (OnSettle::Unknown | OnSettle::Apply { .. }, _) => {
+        (OnSettle::OutsideTransaction, Some((id, _))) => {
+            let ended = "its body returned Ok, and no committed transaction had settled it";
+            rows::put(context.connection, id, &Outcome::ended(State::InDoubt, ended), now_ms())?;
+            let evidence = evidence(&request.settlement, true);
+            context.event("outside_transaction", &request.digest, request.epoch, &evidence)?;
+            Ok(Settled::Unsettled(format!("{ended}: call `claim.settle_in(&tx, …)` before `tx.commit()`")))
+        }
+        (OnSettle::Unknown | OnSettle::OutsideTransaction | OnSettle::Apply { .. }, _) => {
             Ok(Settled::Unsettled("the ledger knows no such claim: it is not the ledger that granted it".to_owned()))
         }
     }

@@ -12,6 +12,7 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
+mod inside;
 mod messages;
 mod parked;
 mod queue;

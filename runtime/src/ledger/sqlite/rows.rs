@@ -105,7 +105,7 @@ impl Row {
                 let body = match (self.running, owner) {
                     (false, _) => Body::Over,
                     (true, Life::Alive) => Body::Running,
-                    (true, Life::Dead) => Body::Lost,
+                    (true, Life::Dead) => Body::Lost { transactional: self.transactional },
                 };
                 Stage::InDoubt(Doubt { body, since, started })
             }

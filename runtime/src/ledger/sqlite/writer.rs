@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, Digest, Settled};
+use super::super::{Attempt, Claimed, Digest, Settled, Settlement};
 use super::parked::{Parked, Waiter};
 use super::queue::{Claiming, Draining, Op, Settling, Shared};
 use super::{apply, messages};
@@ -324,11 +324,9 @@ impl Writer {
             },
             (Op::Settle(mut settling), Answer::Settled(settled)) => {
                 let digest = settling.request.digest;
-                match &settled {
-                    Settled::Recorded | Settled::Fenced => {
-                        self.running.remove(&settling.request.attempt);
-                    }
-                    Settled::Unsettled(_) => {}
+                // A body that is overdue runs on.
+                if settling.request.settlement != Settlement::Overdue {
+                    self.running.remove(&settling.request.attempt);
                 }
                 settling.answer(settled);
                 self.shared.put_back(self.parked.take(&digest).into_iter());
