@@ -71,12 +71,8 @@ fn the_one(ledger: &Ledger, which: Which) -> Result<Record, Failure> {
     };
     match (found.pop(), found.len()) {
         (Some(record), 0) => Ok(record),
-        (Some(_), others) => {
-            Err(Failure::usage(format!("{} claims begin like this: give more of the id", others + 1)))
-        }
-        (None, _) => {
-            Err(Failure::not_found("there is no such claim; `portcullis ledger list` lists them".to_owned()))
-        }
+        (Some(_), others) => Err(Failure::usage(format!("{} claims begin like this: give more of the id", others + 1))),
+        (None, _) => Err(Failure::not_found("there is no such claim; `portcullis ledger list` lists them".to_owned())),
     }
 }
 

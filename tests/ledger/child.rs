@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
+use portcullis::ledger::{By, ClaimState, Ledger};
 use portcullis::{Portcullis, Refused, once};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
@@ -69,6 +71,36 @@ fn run_and_fork(gate: &Portcullis, key: &str) -> Result<String, Refused> {
     Ok(format!("receipt of {key}"))
 }
 
+#[once(action = "slow", key = "key", skip(gate), with = gate, max_run = "50ms")]
+fn overdue(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    say("started");
+    listen();
+    Ok(format!("receipt of {key}"))
+}
+
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+async fn run_later(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    Ok(format!("receipt of {key}"))
+}
+
+/// Claims, and never polls the body: says so as soon as the ledger has the claim.
+fn claim_only(gate: &Portcullis, key: &str) {
+    let mut future = std::pin::pin!(run_later(gate, key));
+    // Dropped when the test kills this process, and not before: then it would be released.
+    let claiming = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(claiming.is_pending(), "the first poll can't know yet");
+    let url = format!("sqlite:{}", std::env::args().nth(1).expect("the ledger is named"));
+    loop {
+        // The file is being made.
+        let found = Ledger::open(&url).ok().and_then(|ledger| ledger.show("tests", "effect", key).ok().flatten());
+        if found.is_some_and(|record| record.state == ClaimState::Pending) {
+            say("claimed");
+            listen();
+        }
+    }
+}
+
 fn told(result: Result<String, Refused>) -> String {
     match result {
         Ok(receipt) => receipt,
@@ -100,6 +132,8 @@ fn main() {
             say(&told(run_or_wait(&gate, key)));
         }
         ("slowly", [key]) => say(&told(run_slowly(&gate, key))),
+        ("claim-only", [key]) => claim_only(&gate, key),
+        ("overdue", [key]) => say(&told(overdue(&gate, key))),
         ("fork-behind", [key]) => say(&told(run_and_fork(&gate, key))),
         ("fork-and-use", [key]) => fork_and_use(&gate, key),
         ("many", [threads, keys]) => {
@@ -109,6 +143,8 @@ fn main() {
             say(&many(&gate, threads.parse().expect("a number of threads"), keys));
         }
         ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("short-for-ever", [keys]) => short_for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("gc-for-ever", []) => gc_for_ever(ledger),
         ("full-disk", []) => full_disk(&gate),
         _ => panic!("no such situation: {situation}"),
     }
@@ -155,6 +191,36 @@ fn for_ever(gate: &Portcullis, keys: usize) {
                 let code = refused.code();
                 assert!(matches!(code, "in_flight" | "in_doubt"), "{refused}");
             }
+        }
+    }
+}
+
+#[once(action = "effect", key = "key", skip(gate), with = gate, retain = "1ms")]
+fn run_short(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    Ok(format!("receipt of {key}"))
+}
+
+/// Runs keys whose receipts are over at once, again and again.
+fn short_for_ever(gate: &Portcullis, keys: usize) {
+    say("ready");
+    for i in 0.. {
+        let key = format!("k-{}", i % keys);
+        match run_short(gate, &key) {
+            Ok(receipt) => assert_eq!(receipt, format!("receipt of {key}")),
+            Err(refused) => assert_eq!(refused.code(), "receipt_expired", "{refused}"),
+        }
+    }
+}
+
+/// Takes receipts away until it is killed.
+fn gc_for_ever(ledger: &str) {
+    let by = By::new("child", "their time is over");
+    for i in 0.. {
+        let swept = Ledger::open(&format!("sqlite:{ledger}")).and_then(|ledger| ledger.gc(&by));
+        swept.expect("it can be swept");
+        if i == 0 {
+            say("swept");
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -13,8 +13,8 @@ use serde::Serialize;
 use super::overdue::{self, Watch};
 use crate::gate::OpenClaim;
 use crate::ledger::{
-    Attempt, AuditRecord, Digest, Inside, Kept, NoteRequest, Receipt, Receipts, Sealing, SettleIn, SettleRequest, Settled,
-    Settlement, Store, Ticket,
+    Attempt, AuditRecord, Digest, Inside, Kept, NoteRequest, Receipt, Receipts, Sealing, SettleIn, SettleRequest,
+    Settled, Settlement, Store, Ticket,
 };
 use crate::refused::{Kind, Refused};
 

@@ -13,8 +13,8 @@ use super::site::{Passed, Settle};
 use super::steps::{Begun, Finish, Layer, Next};
 use crate::gate::OpenClaim;
 use crate::ledger::{
-    Attempt, ClaimRequest, Claimed, Digest, Doubt, Kept, Receipt, Reconciled, Resolution, Settled, Settlement,
-    Store, Ticket, Verdict, Ways,
+    Attempt, ClaimRequest, Claimed, Digest, Doubt, Kept, Receipt, Reconciled, Resolution, Settled, Settlement, Store,
+    Ticket, Verdict, Ways,
 };
 use crate::outcome::Replay;
 use crate::refused::{Kind, Refused};
@@ -79,8 +79,12 @@ impl<P> Claiming<P> {
 }
 
 fn unreadable(begun: &Begun, why: &str) -> Refused {
-    Refused::new(Kind::ReceiptUnreadable, &*begun.action, format!("it has happened, and its receipt can't be read: {why}"))
-        .advise("was the return type changed, or the seal? `portcullis ledger show` prints the receipt")
+    Refused::new(
+        Kind::ReceiptUnreadable,
+        &*begun.action,
+        format!("it has happened, and its receipt can't be read: {why}"),
+    )
+    .advise("was the return type changed, or the seal? `portcullis ledger show` prints the receipt")
 }
 
 impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {

@@ -106,7 +106,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let mut this = self.project();
-        let driven = ready!(drive(this.stage, this.layer, this.handover, this.reconcile.as_mut(), this.body.as_mut(), cx));
+        let driven =
+            ready!(drive(this.stage, this.layer, this.handover, this.reconcile.as_mut(), this.body.as_mut(), cx));
         *this.stage = Stage::Over(PhantomData);
         Poll::Ready(match driven {
             Ok(result) => result,

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::refused::Refused;
 
 mod doubt;
-mod inside;
 pub(crate) mod fingerprint;
+mod inside;
 pub(crate) mod key;
 mod receipts;
 pub(crate) mod rules;
@@ -27,6 +27,8 @@ mod admin;
 mod sqlite;
 
 pub(crate) use crate::ticket::{Reply, Ticket};
+#[cfg(feature = "sqlite")]
+pub use admin::{By, ClaimState, Event, Exported, Filter, Ledger, Owner, Record, Swept};
 pub(crate) use doubt::Evidence;
 pub use doubt::{Doubt, Note, Reconciled};
 pub(crate) use inside::Inside;
@@ -34,8 +36,6 @@ pub use inside::SettleIn;
 pub(crate) use receipts::Receipts;
 pub use receipts::{Seal, Sealing};
 pub(crate) use rules::Ways;
-#[cfg(feature = "sqlite")]
-pub use admin::{By, ClaimState, Event, Exported, Filter, Ledger, Owner, Record, Swept};
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ pub(crate) struct ClaimRequest {
     pub(crate) transactional: bool,
     /// What the caller can do about a doubt.
     pub(crate) ways: Ways,
-    /// What it has found out about one: applied first, if that doubt is still the one that stands.
+    /// What it has found out about one: applied first, once, and only if that doubt is still the one that stands.
     pub(crate) resolution: Option<Resolution>,
 }
 

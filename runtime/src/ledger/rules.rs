@@ -25,7 +25,7 @@ use super::{Attempt, Fingerprint, Kept, Receipt, Settlement};
 mod acts;
 mod doubt;
 
-pub(crate) use acts::{Act, OnAct, act, expires};
+pub(crate) use acts::{Act, OnAct, Standing, act, expires};
 pub(crate) use doubt::{Age, Asking, Body, Doubt, Hint, Moment, OnResolve, Ways, age, resolve};
 
 /// A claim as it is stored.

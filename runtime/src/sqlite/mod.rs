@@ -29,8 +29,8 @@ use uuid::Uuid;
 pub(crate) use chain::{Entry as ChainEntry, append, verify};
 pub(crate) use clock::{millis, now_ms, origin_ms, time, when};
 pub(crate) use file::{Place, default_path};
-pub(crate) use schema::is_ledger;
 pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use schema::is_ledger;
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
 pub(crate) use turn::retry;
 

@@ -149,7 +149,9 @@ impl SideFile {
 /// A new row for this process.
 pub(super) fn insert(connection: &Connection) -> Result<OwnerId, Trouble> {
     connection
-        .prepare_cached("INSERT INTO owner(host, boot, pid, program, since_ms, origin_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?
+        .prepare_cached(
+            "INSERT INTO owner(host, boot, pid, program, since_ms, origin_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
         .execute(params![host(), boot(), std::process::id(), program(), now_ms(), origin_ms()])?;
     // One more opening for writing: a copy from before it would be told by it.
     connection.prepare_cached("UPDATE meta SET commit_seq = commit_seq + 1")?.execute([])?;

@@ -20,6 +20,11 @@ fn durations(id: u64) -> Result<u64, Refused> {
     Ok(id)
 }
 
+#[once(key = "id", settle = "transaction")]
+fn settles_nowhere(id: u64) -> Result<u64, Refused> {
+    Ok(id)
+}
+
 #[portcullis::budgeted(max_steps = 1, max_run = "1s", reconcile = find)]
 fn not_its_own(id: u64) -> Result<u64, Refused> {
     Ok(id)

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::super::rules::{self, Act, By as DecidedBy, Life, OnAct, State};
+use super::super::rules::{self, Act, By as DecidedBy, OnAct, State};
 use super::super::sqlite::rows::{self, Outcome};
 use super::super::{Digest, Kept};
-use super::{Ledger, PATIENCE, Record};
+use super::{ClaimState, Ledger, PATIENCE, Record};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{ChainEntry, Failure, Flush, OwnerId, SideFile, Trouble, TroubleKind, append, holder, now_ms};
 
@@ -65,7 +65,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 impl Ledger {
     /// Says that a call in doubt has happened. Its receipt, if one is given, is what retries get; without one they are refused
-    /// as `receipt_unreadable`.
+    /// as `receipt_unreadable`, and it can be given later. It is stored as it stands, unsealed.
     ///
     /// `record` is what was looked at: if another start has been granted since, nothing is done.
     ///
@@ -75,7 +75,7 @@ impl Ledger {
     /// reason; else as [`list`](Self::list).
     pub fn commit(&self, record: &Record, receipt: Option<&Value>, by: &By) -> Result<Record, Refused> {
         let kept = receipt.map(|receipt| Kept { text: receipt.to_string(), sealed: false });
-        self.act(record, Act::Commit, kept.as_ref(), by)
+        self.act(record, Act::Commit { with_receipt: kept.is_some() }, kept.as_ref(), by)
     }
 
     /// Says that a call in doubt did not happen, and can't happen any more: the next call with the same parameters runs it
@@ -113,10 +113,8 @@ impl Ledger {
         let digest = Digest::new(&record.namespace, &record.action, &record.key);
         let decided = self.write(|connection, side, owner| {
             let Some(row) = rows::find(connection, &digest)? else { return Ok(OnAct::Changed) };
-            let may_run = row.state == State::Pending || row.running;
             let alive = holder(connection, side, row.owner)?.is_some_and(|holder| holder.alive);
-            let body = if may_run && alive { Life::Alive } else { Life::Dead };
-            let decided = rules::act(act, row.state, row.epoch, body, record.epoch, by.forced);
+            let decided = rules::act(act, row.standing(alive), record.epoch, by.forced);
             if let OnAct::Apply { to } = decided {
                 let outcome = Outcome { kept: receipt, ended: Some(&by.reason), ..Outcome::new(to, DecidedBy::Person) };
                 let now = now_ms();
@@ -124,13 +122,13 @@ impl Ledger {
                 let detail = json!({
                     "reason": by.reason,
                     "forced": by.forced,
-                    "from": record.state.name(),
+                    "from": ClaimState::from(row.state).name(),
                     "receipt": receipt.map(|kept| &kept.text),
                 });
                 let entry = ChainEntry {
                     at_ms: now,
                     kind: match act {
-                        Act::Commit => "committed_by_hand",
+                        Act::Commit { .. } => "committed_by_hand",
                         Act::Release => "released_by_hand",
                     },
                     actor: &by.actor,

@@ -6,7 +6,7 @@ use rusqlite::Row;
 use serde::{Serialize, Serializer};
 
 use super::super::key::hex;
-use super::super::rules::{By, State};
+use super::super::rules::{self, By, State};
 use crate::sqlite::{Database, Holder, OwnerId, Trouble, TroubleKind, holder, now_ms, time};
 
 /// Where a claim stands.
@@ -49,6 +49,19 @@ impl ClaimState {
             ClaimState::InDoubt => "in_doubt",
             ClaimState::Open => "open",
             ClaimState::Expired => "expired",
+        }
+    }
+}
+
+impl From<State> for ClaimState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => ClaimState::Pending,
+            State::Committed => ClaimState::Committed,
+            State::Failed => ClaimState::Failed,
+            State::InDoubt => ClaimState::InDoubt,
+            State::Open => ClaimState::Open,
+            State::Expired => ClaimState::Expired,
         }
     }
 }
@@ -169,12 +182,8 @@ pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble
     let state = match state {
         State::Pending if alive => ClaimState::Pending,
         State::Pending | State::InDoubt => ClaimState::InDoubt,
-        State::Committed if kept_until.is_some_and(|until| until <= now_ms()) => ClaimState::Expired,
-        State::Committed => ClaimState::Committed,
-        State::Failed if kept_until.is_some_and(|until| until <= now_ms()) => ClaimState::Expired,
-        State::Failed => ClaimState::Failed,
-        State::Open => ClaimState::Open,
-        State::Expired => ClaimState::Expired,
+        state if rules::expires(state, kept_until, now_ms()) => ClaimState::Expired,
+        state => ClaimState::from(state),
     };
     // What is over is shown to nobody, also before it is taken away.
     let receipt: Option<String> = if state == ClaimState::Expired { None } else { row.get(13)? };
@@ -184,7 +193,9 @@ pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble
         Some(By::Attempt) => None,
         Some(By::Reconciliation) => Some("reconciliation".to_owned()),
         Some(By::Person) => Some("person".to_owned()),
-        None => return Err(Trouble::new(TroubleKind::Statement, format!("a claim was settled by {by}, whoever that is"))),
+        None => {
+            return Err(Trouble::new(TroubleKind::Statement, format!("a claim was settled by {by}, whoever that is")));
+        }
     };
     let attempt: [u8; 16] = row.get(7)?;
     Ok(Record {

@@ -1,14 +1,25 @@
 //! What a person may decide about a claim, and what retention may.
 
-use super::{Life, State, is_over};
+use super::{State, is_over};
 
 /// What a person says about a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
     /// It happened.
-    Commit,
+    Commit { with_receipt: bool },
     /// It did not happen.
     Release,
+}
+
+/// What of a stored claim decides about an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) state: State,
+    pub(crate) epoch: u64,
+    /// It is pending or overdue, and its process lives.
+    pub(crate) may_run: bool,
+    /// Committed by a person's word, and without a receipt.
+    pub(crate) lacks_receipt: bool,
 }
 
 /// What becomes of it.
@@ -29,22 +40,25 @@ pub(crate) enum OnAct {
     Already,
 }
 
-/// Decides about an act on a claim of which the person has seen `seen_epoch`. `body` says whether its body may be running:
-/// its process lives, and it is pending or overdue.
-pub(crate) fn act(act: Act, state: State, epoch: u64, body: Life, seen_epoch: u64, forced: bool) -> OnAct {
-    if epoch != seen_epoch {
+/// Decides about an act on a claim of which the person has seen `seen_epoch`.
+pub(crate) fn act(act: Act, claim: Standing, seen_epoch: u64, forced: bool) -> OnAct {
+    if claim.epoch != seen_epoch {
         return OnAct::Changed;
     }
     let to = match act {
-        Act::Commit => State::Committed,
+        Act::Commit { .. } => State::Committed,
         Act::Release => State::Open,
     };
-    match (state, act) {
-        (State::Pending | State::InDoubt, _) if body == Life::Alive && !forced => OnAct::Running,
+    match (claim.state, act) {
+        (State::Pending | State::InDoubt, _) if claim.may_run && !forced => OnAct::Running,
         (State::Pending | State::InDoubt, _) => OnAct::Apply { to },
-        (State::Open, Act::Release) | (State::Committed | State::Failed | State::Expired, Act::Commit) => OnAct::Already,
         // It did happen after all.
-        (State::Open, Act::Commit) => OnAct::Apply { to },
+        (State::Open, Act::Commit { .. }) => OnAct::Apply { to },
+        // Nobody has had a receipt so far, so nobody's changes.
+        (State::Committed, Act::Commit { with_receipt: true }) if claim.lacks_receipt => OnAct::Apply { to },
+        (State::Open, Act::Release) | (State::Committed | State::Failed | State::Expired, Act::Commit { .. }) => {
+            OnAct::Already
+        }
         (State::Committed | State::Failed, Act::Release) => OnAct::Happened,
         (State::Expired, Act::Release) if forced => OnAct::Apply { to },
         (State::Expired, Act::Release) => OnAct::Remembered,

@@ -46,7 +46,10 @@ pub(crate) enum Body {
 /// How long ago something was, as far as the clocks can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Age {
-    Between { least: Duration, most: Duration },
+    Between {
+        least: Duration,
+        most: Duration,
+    },
     /// A clock has gone backwards: nothing can be said.
     Suspect,
 }
@@ -127,7 +130,7 @@ pub(crate) fn age(then: Moment, now: Moment, latest_ms: i64) -> Age {
     if now.at_ms < then.at_ms.max(latest_ms).saturating_sub(SLACK_MS) {
         return Age::Suspect;
     }
-    let elapsed = now.at_ms.saturating_sub(then.at_ms).max(0);
+    let elapsed = now.at_ms.saturating_sub(then.at_ms);
     // How far the clock was set forward in between.
     let set = match (then.origin_ms, now.origin_ms) {
         (Some(then), Some(now)) => now.saturating_sub(then),

@@ -109,12 +109,11 @@ fn an_attempt_that_asks_again_gets_its_own_claim() {
 
 #[test]
 fn a_doubt_ends_by_knowledge_or_by_a_provider_that_deduplicates_and_never_by_its_age() {
-    let out = |doubt, reconcile, window| {
-        ask_with(Stage::InDoubt(doubt), FINGERPRINT, MINE, Ways { reconcile, window })
-    };
+    let out = |doubt, reconcile, window| ask_with(Stage::InDoubt(doubt), FINGERPRINT, MINE, Ways { reconcile, window });
     let refuse = |hint| OnClaim::Refuse(Why::InDoubt(hint));
     let seconds = Duration::from_secs;
-    let old = Doubt { since: between(u64::MAX / 2, u64::MAX / 2), started: between(u64::MAX / 2, u64::MAX / 2), ..doubt() };
+    let old =
+        Doubt { since: between(u64::MAX / 2, u64::MAX / 2), started: between(u64::MAX / 2, u64::MAX / 2), ..doubt() };
     assert_eq!(out(old, None, None), refuse(Hint::None));
 
     assert_eq!(out(doubt(), Some(seconds(10)), None), OnClaim::Reconcile);
@@ -141,9 +140,7 @@ fn while_the_body_may_run_nobody_is_asked_and_nothing_runs() {
 #[test]
 fn a_clock_that_went_backwards_is_not_believed() {
     let suspect = Doubt { since: Age::Suspect, started: Age::Suspect, ..doubt() };
-    let out = |reconcile, window| {
-        ask_with(Stage::InDoubt(suspect), FINGERPRINT, MINE, Ways { reconcile, window })
-    };
+    let out = |reconcile, window| ask_with(Stage::InDoubt(suspect), FINGERPRINT, MINE, Ways { reconcile, window });
     let refused = OnClaim::Refuse(Why::InDoubt(Hint::ClockSuspect));
     assert_eq!(out(None, Some(HOUR * 1_000_000)), refused);
     assert_eq!(out(Some(Duration::from_secs(1)), None), refused);
@@ -297,7 +294,8 @@ fn a_reconciliation_applies_only_to_the_doubt_it_was_asked_about() {
             assert_eq!(decided, if state == State::InDoubt { expected } else { OnResolve::Late }, "{state:?}");
         }
         let doubt = known(State::InDoubt, By::Attempt);
-        for other in [Known { epoch: 4, ..doubt }, Known { attempt: THEIRS, ..doubt }, Known { running: true, ..doubt }] {
+        for other in [Known { epoch: 4, ..doubt }, Known { attempt: THEIRS, ..doubt }, Known { running: true, ..doubt }]
+        {
             assert_eq!(resolve(Some(other), &resolution), OnResolve::Late);
         }
     }
@@ -305,30 +303,44 @@ fn a_reconciliation_applies_only_to_the_doubt_it_was_asked_about() {
 
 #[test]
 fn a_person_decides_about_what_is_not_known_and_only_by_force_about_what_may_run() {
+    let commit = Act::Commit { with_receipt: true };
+    let standing = |state, may_run| Standing { state, epoch: 3, may_run, lacks_receipt: false };
     for seen in [2, 4] {
-        for decided in [Act::Commit, Act::Release] {
-            assert_eq!(act(decided, State::InDoubt, 3, Life::Dead, seen, true), OnAct::Changed);
+        for decided in [commit, Act::Release] {
+            assert_eq!(act(decided, standing(State::InDoubt, false), seen, true), OnAct::Changed);
         }
     }
-    let decide = |what, state, body, forced| act(what, state, 3, body, 3, forced);
-    for (what, to) in [(Act::Commit, State::Committed), (Act::Release, State::Open)] {
+    let decide = |what, state, may_run, forced| act(what, standing(state, may_run), 3, forced);
+    for (what, to) in [(commit, State::Committed), (Act::Release, State::Open)] {
         for state in [State::Pending, State::InDoubt] {
-            assert_eq!(decide(what, state, Life::Dead, false), OnAct::Apply { to });
-            assert_eq!(decide(what, state, Life::Alive, false), OnAct::Running);
-            assert_eq!(decide(what, state, Life::Alive, true), OnAct::Apply { to });
+            assert_eq!(decide(what, state, false, false), OnAct::Apply { to });
+            assert_eq!(decide(what, state, true, false), OnAct::Running);
+            assert_eq!(decide(what, state, true, true), OnAct::Apply { to });
         }
     }
     for forced in [false, true] {
         for state in [State::Committed, State::Failed] {
-            assert_eq!(decide(Act::Release, state, Life::Dead, forced), OnAct::Happened);
-            assert_eq!(decide(Act::Commit, state, Life::Dead, forced), OnAct::Already);
+            assert_eq!(decide(Act::Release, state, false, forced), OnAct::Happened);
+            assert_eq!(decide(commit, state, false, forced), OnAct::Already);
         }
-        assert_eq!(decide(Act::Commit, State::Open, Life::Dead, forced), OnAct::Apply { to: State::Committed });
-        assert_eq!(decide(Act::Release, State::Open, Life::Dead, forced), OnAct::Already);
-        assert_eq!(decide(Act::Commit, State::Expired, Life::Dead, forced), OnAct::Already);
+        assert_eq!(decide(commit, State::Open, false, forced), OnAct::Apply { to: State::Committed });
+        assert_eq!(decide(Act::Release, State::Open, false, forced), OnAct::Already);
+        assert_eq!(decide(commit, State::Expired, false, forced), OnAct::Already);
     }
-    assert_eq!(decide(Act::Release, State::Expired, Life::Dead, false), OnAct::Remembered);
-    assert_eq!(decide(Act::Release, State::Expired, Life::Dead, true), OnAct::Apply { to: State::Open });
+    assert_eq!(decide(Act::Release, State::Expired, false, false), OnAct::Remembered);
+    assert_eq!(decide(Act::Release, State::Expired, false, true), OnAct::Apply { to: State::Open });
+}
+
+#[test]
+fn a_receipt_can_be_given_later_and_changed_never() {
+    for with_receipt in [false, true] {
+        for lacks_receipt in [false, true] {
+            let claim = Standing { state: State::Committed, epoch: 3, may_run: false, lacks_receipt };
+            let expected =
+                if with_receipt && lacks_receipt { OnAct::Apply { to: State::Committed } } else { OnAct::Already };
+            assert_eq!(act(Act::Commit { with_receipt }, claim, 3, true), expected);
+        }
+    }
 }
 
 #[test]

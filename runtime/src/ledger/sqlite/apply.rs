@@ -6,9 +6,7 @@ use std::rc::Rc;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::super::rules::{
-    self, Age, Asking, By, Life, Moment, OnAction, OnClaim, OnResolve, OnSettle, State, Why,
-};
+use super::super::rules::{self, Age, Asking, By, Life, Moment, OnAction, OnClaim, OnResolve, OnSettle, State, Why};
 use super::super::{
     Attempt, ClaimRequest, Claimed, Digest, Evidence, Kept, Receipt, Resolution, SettleRequest, Settled, Settlement,
     Verdict,
@@ -93,9 +91,7 @@ pub(super) fn one(context: &Context<'_>, actions: &mut Actions, op: &Op) -> Resu
             };
             append(context.connection, context.owner, &entry).map(|()| Answer::Audited)
         }
-        Op::Note(noting) => {
-            rows::add_note(context.connection, &noting.request, now_ms()).map(|()| Answer::Noted)
-        }
+        Op::Note(noting) => rows::add_note(context.connection, &noting.request, now_ms()).map(|()| Answer::Noted),
         Op::Drain(_) => Ok(Answer::Audited),
     }
 }
@@ -320,9 +316,9 @@ fn evidence(settlement: &Settlement, with_receipt: bool) -> serde_json::Value {
     let text = |kept: &Kept| with_receipt.then(|| kept.text.clone());
     match settlement {
         Settlement::Committed(Receipt::Kept(kept)) => json!({ "settlement": "committed", "receipt": text(kept) }),
-        Settlement::Committed(
-            Receipt::Absent | Receipt::Unencodable | Receipt::TooLarge | Receipt::Unsealed,
-        ) => json!({ "settlement": "committed", "receipt": null }),
+        Settlement::Committed(Receipt::Absent | Receipt::Unencodable | Receipt::TooLarge | Receipt::Unsealed) => {
+            json!({ "settlement": "committed", "receipt": null })
+        }
         Settlement::Failed(error) => json!({ "settlement": "failed", "error": text(error) }),
         Settlement::InDoubt(ended) => json!({ "settlement": "in_doubt", "ended": ended }),
         Settlement::Overdue => json!({ "settlement": "overdue" }),

@@ -27,7 +27,8 @@ impl SettleIn for &Transaction<'_> {
             OnInside::Apply { .. } => Ok(()),
             OnInside::Unknown => Err(stranger(&inside)),
             OnInside::Already => {
-                Err(inside.refuse(Kind::InvalidTransition, "it has been settled already, and a receipt does not change"))
+                Err(inside
+                    .refuse(Kind::InvalidTransition, "it has been settled already, and a receipt does not change"))
             }
             OnInside::Fenced => Err(inside.refuse(
                 Kind::InvalidTransition,

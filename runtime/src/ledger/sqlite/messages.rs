@@ -73,7 +73,7 @@ pub(super) fn unreadable(request: &ClaimRequest) -> Refused {
 pub(super) fn absent(request: &ClaimRequest) -> Refused {
     let why = format!("it happened, by a person's word, and no receipt was given for it; {}", look(request));
     Refused::new(Kind::ReceiptUnreadable, &request.action, why)
-        .advise("ask the provider for the result; `portcullis ledger commit --receipt` puts one on record the next time")
+        .advise("`portcullis ledger commit --receipt` puts one on record, once somebody knows it")
 }
 
 pub(super) fn too_large(request: &ClaimRequest) -> Refused {

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::super::rules::{Age, Body, By, Doubt, Known, Life, Stage, State, Stored};
+use super::super::rules::{Age, Body, By, Doubt, Known, Life, Stage, Standing, State, Stored};
 use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, Kept, Note, NoteRequest, Receipt, Settlement};
 use crate::sqlite::{OwnerId, Trouble, TroubleKind, time};
 
@@ -92,9 +92,7 @@ impl Row {
         circumstances: impl FnOnce() -> Result<Circumstances, Trouble>,
     ) -> Result<Stored, Trouble> {
         let stage = match self.state {
-            State::Pending => {
-                Stage::Pending { owner: circumstances()?.owner, transactional: self.transactional }
-            }
+            State::Pending => Stage::Pending { owner: circumstances()?.owner, transactional: self.transactional },
             State::Committed => Stage::Committed { receipt: self.receipt()?, kept_until: self.kept_until() },
             State::Failed => {
                 let text = self.receipt.clone().unwrap_or_default();
@@ -133,6 +131,16 @@ impl Row {
     /// When the first of the starts whose outcome is unknown began.
     pub(super) fn first_ms(&self) -> i64 {
         self.first_ms.unwrap_or(self.claimed_ms)
+    }
+
+    /// What a person's act needs to know. `alive`: its owner lives.
+    pub(in crate::ledger) fn standing(&self, alive: bool) -> Standing {
+        Standing {
+            state: self.state,
+            epoch: self.epoch,
+            may_run: alive && (self.state == State::Pending || self.running),
+            lacks_receipt: self.receipt.is_none() && self.loss == 0 && self.by == By::Person,
+        }
     }
 
     pub(super) fn known(&self) -> Known {
@@ -246,9 +254,10 @@ impl<'a> Outcome<'a> {
             Settlement::Committed(receipt) => Outcome::committed(receipt, By::Attempt),
             Settlement::Failed(error) => Outcome { kept: Some(error), ..Outcome::new(State::Failed, By::Attempt) },
             Settlement::InDoubt(ended) => Outcome::ended(State::InDoubt, ended),
-            Settlement::Overdue => {
-                Outcome { running: true, ..Outcome::ended(State::InDoubt, "it has been running for longer than `max_run`") }
-            }
+            Settlement::Overdue => Outcome {
+                running: true,
+                ..Outcome::ended(State::InDoubt, "it has been running for longer than `max_run`")
+            },
             Settlement::Released(ended) => Outcome::ended(State::Open, ended),
         }
     }

@@ -311,8 +311,10 @@ impl Writer {
                 }
                 claiming.reply.send(claimed);
             }
-            (Op::Claim(claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
+            (Op::Claim(mut claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
                 Some(until) if until > Instant::now() && self.drains.is_empty() => {
+                    // What it had found out has been heard, and may not hold for what comes now.
+                    claiming.request.resolution = None;
                     self.parked.park(Waiter { claiming: *claiming, owner, until, refused });
                 }
                 // Its wait could outlive the process.
