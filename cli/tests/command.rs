@@ -227,7 +227,7 @@ fn a_person_commits_what_has_happened_with_the_receipt() {
     assert!(shop.fails(&[&commit[..], &why].concat(), 2).contains("--attempt"));
     assert!(shop.fails(&[&commit[..], &["--attempt", "1"]].concat(), 2).contains("--reason"));
     let empty = [&commit[..], &["--attempt", "1", "--reason", " "]].concat();
-    assert!(shop.fails(&empty, 1).contains("needs its reason"));
+    assert!(shop.fails(&empty, 2).contains("needs its reason"));
     let no_json = [&commit[..], &["--attempt", "1", "--receipt", "paid"], &why].concat();
     assert!(shop.fails(&no_json, 2).contains("a text needs its quotes"));
 

@@ -10,6 +10,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use portcullis::ledger::{By, ClaimState, Ledger};
+use portcullis::rusqlite::{self, Connection, TransactionBehavior};
 use portcullis::{Portcullis, Refused, once};
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
@@ -78,6 +79,20 @@ fn overdue(gate: &Portcullis, key: &str) -> Result<String, Refused> {
     Ok(format!("receipt of {key}"))
 }
 
+#[once(action = "effect", key = "key", skip(gate), with = gate, claim = claim)]
+fn note(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    claim.note(format!("sent {key}")).wait()?;
+    say("noted");
+    listen();
+    Ok(format!("receipt of {key}"))
+}
+
+#[once(action = "lazy", key = "key", skip(gate), with = gate, settle = "lazy")]
+fn run_lazily(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    Ok(format!("receipt of {key}"))
+}
+
 #[once(action = "effect", key = "key", skip(gate), with = gate)]
 async fn run_later(gate: &Portcullis, key: &str) -> Result<String, Refused> {
     effect(key);
@@ -133,6 +148,11 @@ fn main() {
         }
         ("slowly", [key]) => say(&told(run_slowly(&gate, key))),
         ("claim-only", [key]) => claim_only(&gate, key),
+        ("note", [key]) => say(&told(note(&gate, key))),
+        ("lazily", [key]) => {
+            say(&told(run_lazily(&gate, key)));
+            listen();
+        }
         ("overdue", [key]) => say(&told(overdue(&gate, key))),
         ("fork-behind", [key]) => say(&told(run_and_fork(&gate, key))),
         ("fork-and-use", [key]) => fork_and_use(&gate, key),
@@ -145,6 +165,19 @@ fn main() {
         ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
         ("short-for-ever", [keys]) => short_for_ever(&gate, keys.parse().expect("a number of keys")),
         ("gc-for-ever", []) => gc_for_ever(ledger),
+        ("book-until", [point, order]) => drop(book(&gate, ledger, order, point)),
+        ("book-for-ever", [orders]) => {
+            say("ready");
+            let (start, orders) = (std::process::id() as usize, orders.parse().expect("a number of orders"));
+            for i in 0..orders {
+                let order = format!("o-{}", (start + i * 31) % orders);
+                match book(&gate, ledger, &order, "never") {
+                    Ok(_) | Err(Failed::Sql(_)) => {}
+                    Err(Failed::Refused(refused)) => assert_eq!(refused.code(), "in_flight", "{refused}"),
+                }
+            }
+            listen();
+        }
         ("full-disk", []) => full_disk(&gate),
         _ => panic!("no such situation: {situation}"),
     }
@@ -199,6 +232,44 @@ fn for_ever(gate: &Portcullis, keys: usize) {
 fn run_short(gate: &Portcullis, key: &str) -> Result<String, Refused> {
     effect(key);
     Ok(format!("receipt of {key}"))
+}
+
+#[derive(Debug)]
+enum Failed {
+    Refused(Refused),
+    Sql(#[expect(dead_code, reason = "for who reads the panic")] rusqlite::Error),
+}
+
+impl From<Refused> for Failed {
+    fn from(refused: Refused) -> Self {
+        Failed::Refused(refused)
+    }
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Failed::Sql(error)
+    }
+}
+
+/// Books in the ledger's own file, and stops where the test wants to kill it.
+#[once(action = "book", key = "order", skip(gate, ledger, point), with = gate, claim = claim, settle = "transaction")]
+fn book(gate: &Portcullis, ledger: &str, order: &str, point: &str) -> Result<String, Failed> {
+    let reached = |here| {
+        if here == point {
+            say(here);
+            listen();
+        }
+    };
+    let mut db = Connection::open(ledger)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute("INSERT INTO booking(order_id, epoch) VALUES(?1, ?2)", (order, claim.epoch().cast_signed()))?;
+    let receipt = format!("booked in epoch {}", claim.epoch());
+    claim.settle_in(&tx, &receipt)?;
+    reached("inside");
+    tx.commit()?;
+    reached("committed");
+    Ok(receipt)
 }
 
 /// Runs keys whose receipts are over at once, again and again.

@@ -2,10 +2,13 @@
 
 mod acts;
 mod doubt;
+mod inside;
+mod notes;
 mod overdue;
 mod processes;
 mod receipts;
 mod retention;
+mod schema;
 mod threads;
 mod window;
 

@@ -164,6 +164,21 @@ fn a_full_disk_refuses_claims_and_gives_unsettled_results_back() {
     assert!(effects.len() == 3 && effects.values().all(|count| *count == 1), "{effects:?}");
 }
 
+#[once(action = "lazy", key = "key", skip(gate), with = gate, settle = "lazy")]
+fn lazy(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    panic!("{key} has happened")
+}
+
+#[test]
+fn what_was_settled_lazily_survives_the_process() {
+    let room = Room::new();
+    let mut child = room.start(&["lazily", "k"]);
+    child.expect("receipt of k");
+    child.kill();
+    assert_eq!(lazy(&room.gate(), "k").unwrap(), "receipt of k");
+    assert_eq!(room.effects()["k"], 1);
+}
+
 #[test]
 fn processes_killed_at_random_never_run_a_key_twice() {
     let room = Room::new();

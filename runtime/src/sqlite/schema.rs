@@ -58,7 +58,7 @@ CREATE TABLE claim(
   claimed_ms INTEGER NOT NULL,
   settled_ms INTEGER,
   retain_ms INTEGER,              -- how long the receipt is kept after `settled_ms`; NULL: for ever
-  loss INTEGER NOT NULL DEFAULT 0,-- why a committed claim has no receipt: 0 there is none, 1 unencodable, 2 too large, 3 not sealed
+  loss INTEGER NOT NULL DEFAULT 0,-- why a committed claim has no receipt: 0 there is none, 1 unencodable, 2 too large
   receipt TEXT,                   -- JSON: the result if committed, the error if failed
   ended TEXT                      -- how an attempt in doubt or released ended
 ) STRICT;
@@ -105,6 +105,7 @@ ALTER TABLE claim ADD COLUMN first_ms INTEGER;
 ALTER TABLE claim ADD COLUMN running INTEGER NOT NULL DEFAULT 0;
 -- Who brought the claim to where it stands: 0 its own attempt, 1 a reconcile function, 2 a person.
 ALTER TABLE claim ADD COLUMN settled_by INTEGER NOT NULL DEFAULT 0;
+-- (`loss` may be 3 from here on: the program's seal failed.)
 -- 1: `receipt` is what the program's seal made of it, and no JSON unless that is.
 ALTER TABLE claim ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
 -- 1: the effect and the settlement are one transaction in this file, so what is pending has not happened.
@@ -122,8 +123,9 @@ CREATE TABLE note(
 CREATE INDEX note_claim ON note(digest);
 ";
 
-fn version(connection: &Connection) -> Result<usize, Trouble> {
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+/// The schema's version, which is at most the one that this release knows.
+pub(super) fn version(connection: &Connection) -> Result<usize, Trouble> {
+    let version: i64 = connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))?;
     match usize::try_from(version) {
         Ok(known) if known <= STEPS.len() => Ok(known),
         _ => Err(Trouble::new(
