@@ -149,7 +149,7 @@ fn a_body_that_runs_is_decided_about_only_by_force() {
         end.send(Ok("charged".into())).unwrap();
         assert_eq!(running.join().unwrap().unwrap(), "charged");
     });
-    assert_eq!(room.kinds_of("charge", "o-1"), [String::new(); 0]);
+    assert_eq!(room.kinds_of("charge", "o-1"), Vec::<String>::new());
 }
 
 /// Runs one body, has a person release it meanwhile, runs another, and lets the first end then.

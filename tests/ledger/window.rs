@@ -98,3 +98,25 @@ fn a_live_owner_is_not_run_beside_and_a_dead_one_is() {
     assert_eq!(effect(&gate, "k").unwrap(), "by who comes next");
     assert_eq!(room.kinds_of("effect", "k"), ["owner_dead", "ran_again"]);
 }
+
+/// Its second start is surely refused before anything is sent.
+#[once(action = "charge", key = "order", skip(gate), with = gate, claim = claim, provider_window = "24h")]
+fn charge_unreachable(gate: &Portcullis, order: &str) -> Result<String, Error> {
+    claim.did_not_happen();
+    Err(Error::Lost)
+}
+
+#[test]
+fn a_later_start_that_surely_did_not_happen_says_nothing_of_the_first() {
+    let (room, provider) = (Room::new(), Provider::default());
+    let gate = room.gate();
+    charge(&gate, &provider, "o-1").unwrap_err();
+    room.long_ago(HOUR);
+    assert!(matches!(charge_unreachable(&gate, "o-1"), Err(Error::Lost)));
+    assert_eq!(room.record_of("charge", "o-1").state, ClaimState::InDoubt);
+    assert_eq!(room.kinds_of("charge", "o-1"), ["in_doubt", "ran_again", "in_doubt"]);
+    // And the window is still that of the first.
+    room.long_ago(24 * HOUR);
+    refused(charge(&gate, &provider, "o-1"), Kind::InDoubt);
+    assert_eq!(provider.charges(), (1, 1));
+}

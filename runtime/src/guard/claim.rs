@@ -122,15 +122,9 @@ impl<'call> Claim<'call> {
     /// settled already, or decided about by somebody else; [`Kind::LedgerUnavailable`] if it can't be written.
     pub fn settle_in<T: SettleIn>(&self, transaction: T, receipt: &(impl Serialize + ?Sized)) -> T::Settled {
         let ClaimState { granted: Granted { digest, epoch, attempt, .. }, action, inside, .. } = self.0;
-        match self.0.kept(receipt) {
-            Ok(kept) => {
-                // Whether it will be committed is not known here. What the ledger has in the end is what counts.
-                *inside.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
-                let (digest, epoch, attempt) = (*digest, *epoch, *attempt);
-                transaction.settle(Ok(Inside { action, digest, epoch, attempt, kept: &kept }))
-            }
-            Err(refused) => transaction.settle(Err(refused)),
-        }
+        let (digest, epoch, attempt) = (*digest, *epoch, *attempt);
+        let kept = self.0.kept(receipt);
+        transaction.settle(kept.map(|kept| Inside { action, digest, epoch, attempt, kept, settled: inside }))
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Doubt {
 pub(crate) struct Evidence {
     pub(crate) epoch: u64,
     pub(crate) attempt: Attempt,
-    pub(crate) claimed_at: SystemTime,
+    pub(crate) started_at: SystemTime,
     pub(crate) ended: Option<String>,
     pub(crate) notes: Vec<Note>,
 }
@@ -81,10 +81,10 @@ impl Doubt {
         self.evidence.epoch
     }
 
-    /// When that start was granted, by the ledger's clock.
+    /// When the first of the starts whose outcome is unknown was granted, by the ledger's clock: the effect is no older.
     #[must_use]
-    pub fn claimed_at(&self) -> SystemTime {
-        self.evidence.claimed_at
+    pub fn started_at(&self) -> SystemTime {
+        self.evidence.started_at
     }
 
     /// How it ended, as far as the ledger knows, such as `panic`.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::refused::Refused;
 
 mod doubt;
+mod events;
 pub(crate) mod fingerprint;
 mod inside;
 pub(crate) mod key;

@@ -18,7 +18,8 @@
 //! 3. A settlement applies only to its own epoch and attempt, and only while nobody else has decided otherwise. What its own
 //!    attempt knows to have happened is heard also where somebody had said that it did not, until the next start.
 //! 4. Nothing leads out of `committed` and `failed` to another start, and nothing but a person's force out of `expired`.
-//! 5. A reconciliation applies only to the doubt that it was asked about.
+//! 5. After a start within the provider's window, nothing but knowledge about all starts leads to "open".
+//! 6. A reconciliation applies only to the doubt that it was asked about.
 
 use super::{Attempt, Fingerprint, Kept, Receipt, Settlement};
 
@@ -42,8 +43,8 @@ pub(crate) struct Stored {
 pub(crate) enum Stage {
     Pending {
         owner: Life,
-        /// The effect and the settlement are one transaction: what is not settled has not happened.
-        transactional: bool,
+        /// What is not settled has not happened ([`Known::is_all_or_nothing`]).
+        all_or_nothing: bool,
     },
     Committed {
         receipt: Receipt,
@@ -114,8 +115,8 @@ pub(crate) fn claim(stored: Option<Stored>, asking: &Asking, now_ms: i64) -> OnC
     match stored.stage {
         Stage::Pending { .. } if stored.attempt == asking.attempt => OnClaim::Granted { epoch: stored.epoch },
         Stage::Pending { owner: Life::Alive, .. } => OnClaim::InFlight,
-        Stage::Pending { owner: Life::Dead, transactional: false } => OnClaim::Orphaned,
-        Stage::Pending { owner: Life::Dead, transactional: true } => OnClaim::RolledBack,
+        Stage::Pending { owner: Life::Dead, all_or_nothing: false } => OnClaim::Orphaned,
+        Stage::Pending { owner: Life::Dead, all_or_nothing: true } => OnClaim::RolledBack,
         Stage::Committed { kept_until, .. } | Stage::Failed { kept_until, .. } if is_over(kept_until, now_ms) => {
             OnClaim::Refuse(Why::Expired)
         }
@@ -179,6 +180,15 @@ pub(crate) struct Known {
     /// Who brought it where it is.
     pub(crate) by: By,
     pub(crate) transactional: bool,
+    /// An earlier start's outcome is unknown as well: this one was granted within the provider's window.
+    pub(crate) earlier_doubt: bool,
+}
+
+impl Known {
+    /// Has it not happened, if it is not settled?
+    pub(crate) fn is_all_or_nothing(&self) -> bool {
+        self.transactional && !self.earlier_doubt
+    }
 }
 
 /// Who has settled a claim.
@@ -229,7 +239,11 @@ pub(crate) enum OnSettle {
 pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settlement: &Settlement) -> OnSettle {
     let Some(stored) = stored else { return OnSettle::Unknown };
     let own = (stored.epoch, stored.attempt) == (epoch, attempt);
-    let to = target(settlement);
+    let to = match target(settlement) {
+        // What this start knows of itself says nothing of the one before it.
+        State::Open if stored.earlier_doubt => State::InDoubt,
+        to => to,
+    };
     match settlement {
         // It says that the body runs on, which is no evidence of anything.
         Settlement::Overdue if !own || stored.state != State::Pending => return OnSettle::Already,
@@ -245,7 +259,7 @@ pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settle
     }
     let happened = matches!(to, State::Committed | State::Failed);
     let by_itself = stored.by == By::Attempt;
-    if stored.transactional && (stored.state == State::Pending || stored.running) {
+    if stored.is_all_or_nothing() && (stored.state == State::Pending || stored.running) {
         // Had its transaction been committed, the claim would be settled.
         match settlement {
             Settlement::InDoubt(_) => return OnSettle::Apply { to: State::Open, event: Some("rolled_back") },
@@ -254,6 +268,7 @@ pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settle
         }
     }
     match stored.state {
+        State::Pending if to != target(settlement) => OnSettle::Apply { to, event: Some("in_doubt") },
         State::Pending => OnSettle::Apply { to, event: edge(settlement) },
         State::InDoubt if to != State::InDoubt => OnSettle::Apply { to, event: Some("settled_late") },
         State::InDoubt if stored.running => OnSettle::Apply { to, event: Some("in_doubt") },

@@ -7,8 +7,7 @@
 //! # Invariants
 //! 1. A side file is opened once per process and never closed: closing any descriptor of it would free every lock.
 //! 2. The byte is locked before the row is committed.
-//! 3. What can't be told counts as alive: a live owner taken for dead would only turn "in flight" into "in doubt", but the
-//!    message would be wrong.
+//! 3. What can't be told counts as alive: beside a live owner that is taken for dead, its call could be run again.
 
 use std::collections::HashMap;
 use std::fs::File;

@@ -40,7 +40,7 @@ pub(crate) enum Body {
     /// It exceeded `max_run`, and its process lives.
     Running,
     /// It exceeded `max_run`, and its process is dead, which nobody has written down yet.
-    Lost { transactional: bool },
+    Lost { all_or_nothing: bool },
 }
 
 /// How long ago something was, as far as the clocks can be believed.
@@ -92,8 +92,8 @@ impl Doubt {
         match self.body {
             Body::Running => return refuse(Hint::Running),
             // Its end is taken to be now.
-            Body::Lost { transactional: false } => return OnClaim::Orphaned,
-            Body::Lost { transactional: true } => return OnClaim::RolledBack,
+            Body::Lost { all_or_nothing: false } => return OnClaim::Orphaned,
+            Body::Lost { all_or_nothing: true } => return OnClaim::RolledBack,
             Body::Over => {}
         }
         if ways.reconcile.is_some_and(|after| self.since.is_surely_over(after)) {
@@ -156,7 +156,7 @@ pub(crate) enum OnResolve {
     Late,
 }
 
-/// Decides about what a reconcile function has found out (invariant 5 of [`rules`](super)).
+/// Decides about what a reconcile function has found out (invariant 6 of [`rules`](super)).
 pub(crate) fn resolve(stored: Option<Known>, resolution: &Resolution) -> OnResolve {
     match stored {
         Some(Known { state: State::InDoubt, epoch, attempt, running: false, .. })

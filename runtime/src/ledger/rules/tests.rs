@@ -7,6 +7,8 @@ use uuid::Uuid;
 use super::super::{Resolution, Verdict};
 use super::*;
 
+mod acts;
+
 const FINGERPRINT: Fingerprint = Fingerprint([1; 32]);
 const OTHER: Fingerprint = Fingerprint([2; 32]);
 const MINE: Attempt = Attempt(Uuid::from_u128(1));
@@ -28,7 +30,7 @@ fn doubt() -> Doubt {
 }
 
 fn stages() -> Vec<(Stage, OnClaim)> {
-    let pending = |owner, transactional| Stage::Pending { owner, transactional };
+    let pending = |owner, all_or_nothing| Stage::Pending { owner, all_or_nothing };
     let committed = |receipt, kept_until| Stage::Committed { receipt, kept_until };
     let failed = |kept_until| Stage::Failed { error: kept("2"), kept_until };
     let refuse = OnClaim::Refuse;
@@ -100,8 +102,8 @@ fn the_ways_out_of_a_doubt_lead_out_of_nothing_else() {
 #[test]
 fn an_attempt_that_asks_again_gets_its_own_claim() {
     for owner in [Life::Alive, Life::Dead] {
-        for transactional in [false, true] {
-            let stage = Stage::Pending { owner, transactional };
+        for all_or_nothing in [false, true] {
+            let stage = Stage::Pending { owner, all_or_nothing };
             assert_eq!(ask(stage, FINGERPRINT, THEIRS), OnClaim::Granted { epoch: 3 });
         }
     }
@@ -131,8 +133,8 @@ fn while_the_body_may_run_nobody_is_asked_and_nothing_runs() {
     let answer = ask_with(doubt(Body::Running), FINGERPRINT, MINE, every_way());
     assert_eq!(answer, OnClaim::Refuse(Why::InDoubt(Hint::Running)));
     // That its process is dead is written down first, so that its end is no earlier than that.
-    for (transactional, expected) in [(false, OnClaim::Orphaned), (true, OnClaim::RolledBack)] {
-        let lost = doubt(Body::Lost { transactional });
+    for (all_or_nothing, expected) in [(false, OnClaim::Orphaned), (true, OnClaim::RolledBack)] {
+        let lost = doubt(Body::Lost { all_or_nothing });
         assert_eq!(ask_with(lost, FINGERPRINT, MINE, every_way()), expected);
     }
 }
@@ -176,7 +178,7 @@ fn settlements() -> [(Settlement, State); 4] {
 }
 
 fn known(state: State, by: By) -> Known {
-    Known { state, epoch: 3, attempt: MINE, running: false, by, transactional: false }
+    Known { state, epoch: 3, attempt: MINE, running: false, by, transactional: false, earlier_doubt: false }
 }
 
 #[test]
@@ -198,6 +200,20 @@ fn a_settlement_applies_once_and_only_to_its_own_attempt() {
                 _ => OnSettle::Fenced,
             };
             assert_eq!(settle(Some(known), 3, MINE, &settlement), expected, "{state:?} {settlement:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_start_within_the_window_knows_of_itself_says_nothing_of_the_one_before_it() {
+    for transactional in [false, true] {
+        let pending = Known { earlier_doubt: true, transactional, ..known(State::Pending, By::Attempt) };
+        for (settlement, to) in settlements() {
+            let expected = match to {
+                State::Open => OnSettle::Apply { to: State::InDoubt, event: Some("in_doubt") },
+                to => OnSettle::Apply { to, event: edge(&settlement) },
+            };
+            assert_eq!(settle(Some(pending), 3, MINE, &settlement), expected, "{settlement:?}");
         }
     }
 }
@@ -298,57 +314,6 @@ fn a_reconciliation_applies_only_to_the_doubt_it_was_asked_about() {
         {
             assert_eq!(resolve(Some(other), &resolution), OnResolve::Late);
         }
-    }
-}
-
-#[test]
-fn a_person_decides_about_what_is_not_known_and_only_by_force_about_what_may_run() {
-    let commit = Act::Commit { with_receipt: true };
-    let standing = |state, may_run| Standing { state, epoch: 3, may_run, lacks_receipt: false };
-    for seen in [2, 4] {
-        for decided in [commit, Act::Release] {
-            assert_eq!(act(decided, standing(State::InDoubt, false), seen, true), OnAct::Changed);
-        }
-    }
-    let decide = |what, state, may_run, forced| act(what, standing(state, may_run), 3, forced);
-    for (what, to) in [(commit, State::Committed), (Act::Release, State::Open)] {
-        for state in [State::Pending, State::InDoubt] {
-            assert_eq!(decide(what, state, false, false), OnAct::Apply { to });
-            assert_eq!(decide(what, state, true, false), OnAct::Running);
-            assert_eq!(decide(what, state, true, true), OnAct::Apply { to });
-        }
-    }
-    for forced in [false, true] {
-        for state in [State::Committed, State::Failed] {
-            assert_eq!(decide(Act::Release, state, false, forced), OnAct::Happened);
-            assert_eq!(decide(commit, state, false, forced), OnAct::Already);
-        }
-        assert_eq!(decide(commit, State::Open, false, forced), OnAct::Apply { to: State::Committed });
-        assert_eq!(decide(Act::Release, State::Open, false, forced), OnAct::Already);
-        assert_eq!(decide(commit, State::Expired, false, forced), OnAct::Already);
-    }
-    assert_eq!(decide(Act::Release, State::Expired, false, false), OnAct::Remembered);
-    assert_eq!(decide(Act::Release, State::Expired, false, true), OnAct::Apply { to: State::Open });
-}
-
-#[test]
-fn a_receipt_can_be_given_later_and_changed_never() {
-    for with_receipt in [false, true] {
-        for lacks_receipt in [false, true] {
-            let claim = Standing { state: State::Committed, epoch: 3, may_run: false, lacks_receipt };
-            let expected =
-                if with_receipt && lacks_receipt { OnAct::Apply { to: State::Committed } } else { OnAct::Already };
-            assert_eq!(act(Act::Commit { with_receipt }, claim, 3, true), expected);
-        }
-    }
-}
-
-#[test]
-fn retention_takes_receipts_and_never_a_question_that_is_open() {
-    for state in State::ALL {
-        let over = expires(state, Some(NOW), NOW);
-        assert_eq!(over, matches!(state, State::Committed | State::Failed), "{state:?}");
-        assert!(!expires(state, Some(NOW + 1), NOW) && !expires(state, None, i64::MAX));
     }
 }
 

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::super::events;
 use super::super::rules::{self, Age, Asking, By, Life, Moment, OnAction, OnClaim, OnResolve, OnSettle, State, Why};
 use super::super::{
-    Attempt, ClaimRequest, Claimed, Digest, Evidence, Kept, Receipt, Resolution, SettleRequest, Settled, Settlement,
-    Verdict,
+    Attempt, ClaimRequest, Claimed, Digest, Evidence, Resolution, SettleRequest, Settled, Settlement, Verdict,
 };
 use super::messages;
 use super::queue::Op;
@@ -169,44 +169,33 @@ fn lose_owner(
     to: State,
     event: &'static str,
 ) -> Result<(), Trouble> {
-    let ended = "its process ended before the outcome was on record";
+    let ended = events::OWNER_DIED;
     rows::put(context.connection, row.id, &Outcome::ended(to, ended), now_ms())?;
     let pid = context.holder(row.owner)?.map(|holder| holder.pid);
     let detail = json!({ "ended": ended, "owner": row.owner.0, "pid": pid });
     context.event(event, &request.digest, row.epoch, &detail)
 }
 
-/// Applies what a reconcile function has found out, unless it comes too late.
+/// Applies what a reconcile function has found out, unless it comes too late. That it was asked for this payload is known:
+/// it was asked after the fingerprints were compared, and a claim's payload never changes.
 fn resolve(context: &Context<'_>, request: &ClaimRequest, resolution: &Resolution) -> Result<(), Trouble> {
     let row = rows::find(context.connection, &request.digest)?;
-    let row = row.filter(|row| row.fingerprint == request.fingerprint);
     let decided = rules::resolve(row.as_ref().map(Row::known), resolution);
-    let (said, receipt) = match &resolution.verdict {
-        Verdict::Happened(receipt) => ("happened", receipt),
-        Verdict::DidNotHappen => ("did_not_happen", &Receipt::Absent),
-        Verdict::Unknown => ("unknown", &Receipt::Absent),
-    };
     let applied = match (decided, &row) {
-        (OnResolve::Apply { to: State::Committed }, Some(row)) => {
-            let outcome = Outcome::committed(receipt, By::Reconciliation);
-            rows::put(context.connection, row.id, &outcome, now_ms())?;
-            true
-        }
         (OnResolve::Apply { to }, Some(row)) => {
-            let ended = row.ended.as_deref();
-            let outcome = Outcome { ended, ..Outcome::new(to, By::Reconciliation) };
+            let outcome = match &resolution.verdict {
+                Verdict::Happened(receipt) => Outcome::committed(receipt, By::Reconciliation),
+                Verdict::DidNotHappen | Verdict::Unknown => {
+                    Outcome { ended: row.ended.as_deref(), ..Outcome::new(to, By::Reconciliation) }
+                }
+            };
             rows::put(context.connection, row.id, &outcome, now_ms())?;
             true
         }
         (OnResolve::Unknown, _) => true,
         (OnResolve::Late, _) | (OnResolve::Apply { .. }, None) => false,
     };
-    // What came too late is kept with its receipt, for nothing else has it.
-    let receipt = match receipt {
-        Receipt::Kept(kept) if !applied => Some(&kept.text),
-        _ => None,
-    };
-    let detail = json!({ "said": said, "applied": applied, "receipt": receipt });
+    let detail = events::reconciliation(&resolution.verdict, applied);
     context.event("reconciled", &request.digest, resolution.epoch, &detail)
 }
 
@@ -258,7 +247,7 @@ fn answer(context: &Context<'_>, decided: OnClaim, row: &Row, request: &ClaimReq
         OnClaim::Reconcile => Claimed::Reconcile(Box::new(Evidence {
             epoch: row.epoch,
             attempt: row.attempt,
-            claimed_at: time(row.claimed_ms),
+            started_at: time(row.first_ms()),
             ended: row.ended.clone(),
             notes: rows::notes(context.connection, &request.digest)?,
         })),
@@ -289,40 +278,25 @@ fn settle(context: &Context<'_>, request: &SettleRequest) -> Result<Settled, Tro
             let outcome = Outcome { state: to, ..Outcome::of(&request.settlement) };
             rows::put(context.connection, id, &outcome, now_ms())?;
             if let Some(kind) = event {
-                context.event(kind, &request.digest, request.epoch, &evidence(&request.settlement, false))?;
+                context.event(kind, &request.digest, request.epoch, &events::settlement(&request.settlement, false))?;
             }
             Ok(Settled::Recorded)
         }
         (OnSettle::Already, _) => Ok(Settled::Recorded),
         (OnSettle::Fenced, _) => {
-            context.event("fenced", &request.digest, request.epoch, &evidence(&request.settlement, true))?;
+            context.event("fenced", &request.digest, request.epoch, &events::settlement(&request.settlement, true))?;
             Ok(Settled::Fenced)
         }
         (OnSettle::OutsideTransaction, Some((id, _))) => {
-            let ended = "its body returned Ok, and no committed transaction had settled it";
+            let ended = events::OUTSIDE_TRANSACTION;
             rows::put(context.connection, id, &Outcome::ended(State::InDoubt, ended), now_ms())?;
-            let evidence = evidence(&request.settlement, true);
-            context.event("outside_transaction", &request.digest, request.epoch, &evidence)?;
+            let detail = events::settlement(&request.settlement, true);
+            context.event("outside_transaction", &request.digest, request.epoch, &detail)?;
             Ok(Settled::Unsettled(format!("{ended}: call `claim.settle_in(&tx, …)` before `tx.commit()`")))
         }
         (OnSettle::Unknown | OnSettle::OutsideTransaction | OnSettle::Apply { .. }, _) => {
             Ok(Settled::Unsettled("the ledger knows no such claim: it is not the ledger that granted it".to_owned()))
         }
-    }
-}
-
-/// What an event says of a settlement; with its receipt if the claim's own row will not have it.
-fn evidence(settlement: &Settlement, with_receipt: bool) -> serde_json::Value {
-    let text = |kept: &Kept| with_receipt.then(|| kept.text.clone());
-    match settlement {
-        Settlement::Committed(Receipt::Kept(kept)) => json!({ "settlement": "committed", "receipt": text(kept) }),
-        Settlement::Committed(Receipt::Absent | Receipt::Unencodable | Receipt::TooLarge | Receipt::Unsealed) => {
-            json!({ "settlement": "committed", "receipt": null })
-        }
-        Settlement::Failed(error) => json!({ "settlement": "failed", "error": text(error) }),
-        Settlement::InDoubt(ended) => json!({ "settlement": "in_doubt", "ended": ended }),
-        Settlement::Overdue => json!({ "settlement": "overdue" }),
-        Settlement::Released(ended) => json!({ "settlement": "released", "ended": ended }),
     }
 }
 

@@ -24,7 +24,10 @@ impl SettleIn for &Transaction<'_> {
             }
         };
         match decided {
-            OnInside::Apply { .. } => Ok(()),
+            OnInside::Apply { .. } => {
+                inside.written();
+                Ok(())
+            }
             OnInside::Unknown => Err(stranger(&inside)),
             OnInside::Already => {
                 Err(inside
@@ -52,7 +55,7 @@ fn apply(connection: &Connection, inside: &Inside<'_>) -> Result<OnInside, Troub
     let decided = rules::settle_inside(found.as_ref().map(Row::known), inside.epoch, inside.attempt);
     if let (OnInside::Apply { event }, Some(row)) = (decided, found) {
         let now = now_ms();
-        let outcome = Outcome { kept: Some(inside.kept), ..Outcome::new(State::Committed, By::Attempt) };
+        let outcome = Outcome { kept: Some(&inside.kept), ..Outcome::new(State::Committed, By::Attempt) };
         rows::put(connection, row.id, &outcome, now)?;
         if let Some(kind) = event {
             let entry = ChainEntry {

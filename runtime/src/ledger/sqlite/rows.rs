@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::super::events;
 use super::super::rules::{Age, Body, By, Doubt, Known, Life, Stage, Standing, State, Stored};
 use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, Kept, Note, NoteRequest, Receipt, Settlement};
 use crate::sqlite::{OwnerId, Trouble, TroubleKind, time};
@@ -92,7 +93,9 @@ impl Row {
         circumstances: impl FnOnce() -> Result<Circumstances, Trouble>,
     ) -> Result<Stored, Trouble> {
         let stage = match self.state {
-            State::Pending => Stage::Pending { owner: circumstances()?.owner, transactional: self.transactional },
+            State::Pending => {
+                Stage::Pending { owner: circumstances()?.owner, all_or_nothing: self.known().is_all_or_nothing() }
+            }
             State::Committed => Stage::Committed { receipt: self.receipt()?, kept_until: self.kept_until() },
             State::Failed => {
                 let text = self.receipt.clone().unwrap_or_default();
@@ -103,7 +106,7 @@ impl Row {
                 let body = match (self.running, owner) {
                     (false, _) => Body::Over,
                     (true, Life::Alive) => Body::Running,
-                    (true, Life::Dead) => Body::Lost { transactional: self.transactional },
+                    (true, Life::Dead) => Body::Lost { all_or_nothing: self.known().is_all_or_nothing() },
                 };
                 Stage::InDoubt(Doubt { body, since, started })
             }
@@ -145,7 +148,7 @@ impl Row {
 
     pub(super) fn known(&self) -> Known {
         let Row { state, epoch, attempt, running, by, transactional, .. } = *self;
-        Known { state, epoch, attempt, running, by, transactional }
+        Known { state, epoch, attempt, running, by, transactional, earlier_doubt: self.first_ms.is_some() }
     }
 }
 
@@ -153,7 +156,8 @@ impl Row {
 pub(super) fn find_attempt(connection: &Connection, digest: &Digest) -> Result<Option<(i64, Known)>, Trouble> {
     let row = connection
         .prepare_cached(
-            "SELECT id, state, epoch, attempt, running, settled_by, transactional FROM claim WHERE digest = ?1",
+            "SELECT id, state, epoch, attempt, running, settled_by, transactional, first_ms IS NOT NULL
+             FROM claim WHERE digest = ?1",
         )?
         .query_row([digest.0], |row| {
             let (id, codes): (i64, (i64, i64)) = (row.get(0)?, (row.get(1)?, row.get(5)?));
@@ -164,6 +168,7 @@ pub(super) fn find_attempt(connection: &Connection, digest: &Digest) -> Result<O
                 running: row.get(4)?,
                 by: By::Attempt,
                 transactional: row.get(6)?,
+                earlier_doubt: row.get(7)?,
             };
             Ok((id, codes, known))
         })
@@ -254,10 +259,7 @@ impl<'a> Outcome<'a> {
             Settlement::Committed(receipt) => Outcome::committed(receipt, By::Attempt),
             Settlement::Failed(error) => Outcome { kept: Some(error), ..Outcome::new(State::Failed, By::Attempt) },
             Settlement::InDoubt(ended) => Outcome::ended(State::InDoubt, ended),
-            Settlement::Overdue => Outcome {
-                running: true,
-                ..Outcome::ended(State::InDoubt, "it has been running for longer than `max_run`")
-            },
+            Settlement::Overdue => Outcome { running: true, ..Outcome::ended(State::InDoubt, events::OVERDUE) },
             Settlement::Released(ended) => Outcome::ended(State::Open, ended),
         }
     }
