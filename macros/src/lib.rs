@@ -156,8 +156,10 @@ pub fn boundary(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `provider_window = "23h"` | the provider deduplicates `claim.idempotency_key()` that long: within it, a call in doubt whose body is over runs again with the same key. After it, never | none |
 /// | `wait = "5s"` | how long a concurrent duplicate waits for the first call's receipt | `"0s"`: it is refused as `in_flight` |
 /// | `max_run = "10m"` | a body that has not returned by then is put in doubt, and runs on. What it returns late still counts | none |
-/// | `claim = NAME` | binds the `portcullis::Claim` in the body: `NAME.idempotency_key()` for the provider, `NAME.note(…)` for who has to find out what happened, `NAME.did_not_happen()` to free the key if the body then returns `Err` | none |
-/// | `settle = "durable"` or `"lazy"` | lazy: the settlement's flush to the disk is not waited for. A power cut can then turn a returned `Ok` into in doubt, never into a second run | `"durable"` |
+/// | `claim = NAME` | binds the `portcullis::Claim` in the body: `NAME.idempotency_key()` for the provider, `NAME.note(…)` for who has to find out what happened, `NAME.did_not_happen()` to free the key if the body then returns `Err`, `NAME.settle_in(&tx, …)` to settle in the effect's own transaction | none |
+/// | `settle = "durable"` | the settlement is on disk before the call returns | the default |
+/// | `settle = "lazy"` | its flush to the disk is not waited for. A power cut can then turn a returned `Ok` into in doubt, never into a second run | |
+/// | `settle = "transaction"` | the whole effect is in the transaction of the ledger's own database in which the body settles, with `NAME.settle_in(&tx, &receipt)`. Nothing is ever in doubt: what was not committed has not happened, and runs again | |
 /// | `retain = "30d"` | how long the receipt is kept. Its key is remembered after that | for ever |
 ///
 /// `action`, `with`, `refused` and `crate` are explained at [`boundary`](macro@boundary).
@@ -182,7 +184,8 @@ pub fn boundary(args: TokenStream, item: TokenStream) -> TokenStream {
 /// The value in `Ok` must be `Serialize + DeserializeOwned`, and with `on_err = "record"` the error too. The return type must
 /// be able to carry a refusal: a `Result` whose error is `From<portcullis::Refused>`, such as `anyhow::Error`, or `refused = path`.
 ///
-/// Result and error are stored as they are, unless the gate has a [`seal`](https://docs.rs/portcullis/latest/portcullis/struct.Builder.html#method.seal).
+/// At most [1 MiB](https://docs.rs/portcullis/latest/portcullis/struct.Builder.html#method.max_receipt) is kept: a larger result is given to the first caller
+/// alone, and retries are refused as `receipt_too_large`. Result and error are stored as they are, unless the gate has a [`seal`](https://docs.rs/portcullis/latest/portcullis/struct.Builder.html#method.seal).
 ///
 /// # In doubt
 ///
@@ -195,6 +198,8 @@ pub fn boundary(args: TokenStream, item: TokenStream) -> TokenStream {
 /// - `provider_window`, counted by the ledger's clock from the first start whose outcome is unknown. If that clock has gone
 ///   backwards, nothing runs. Choose it shorter than the provider's own time by as long as a body may take;
 /// - a person: `portcullis ledger commit` or `release`.
+///
+/// Each start has an epoch. What a start says that is not the latest any more is kept as evidence, and refused as `fenced`.
 ///
 /// ```
 /// use portcullis::{Doubt, Reconciled, Refused, once};

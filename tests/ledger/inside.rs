@@ -277,7 +277,7 @@ fn a_process_that_is_killed_before_its_commit_has_done_nothing_and_after_it_all(
 fn processes_killed_at_random_book_every_order_exactly_once() {
     let (room, gate, mut db) = bank();
     let start = || {
-        let mut child = room.start(&["book-for-ever", "300"]);
+        let mut child = room.start(&["book-for-ever", "2000"]);
         child.expect("ready");
         child
     };
@@ -290,7 +290,7 @@ fn processes_killed_at_random_book_every_order_exactly_once() {
         children[victim] = start();
     }
     children.iter_mut().for_each(Process::kill);
-    for i in 0..300 {
+    for i in 0..2000 {
         let order = format!("o-{i}");
         book_inside(&gate, &mut db, &order, Does::Commit).unwrap();
         assert_eq!(bookings(&db, &order).len(), 1, "{order}");

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use portcullis::ledger::{By, ClaimState, Ledger};
-use portcullis::rusqlite::{self, Connection, TransactionBehavior};
 use portcullis::{Portcullis, Refused, once};
+
+mod booking;
+mod stops;
+mod sweeping;
 
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
 
@@ -72,50 +73,6 @@ fn run_and_fork(gate: &Portcullis, key: &str) -> Result<String, Refused> {
     Ok(format!("receipt of {key}"))
 }
 
-#[once(action = "slow", key = "key", skip(gate), with = gate, max_run = "50ms")]
-fn overdue(gate: &Portcullis, key: &str) -> Result<String, Refused> {
-    say("started");
-    listen();
-    Ok(format!("receipt of {key}"))
-}
-
-#[once(action = "effect", key = "key", skip(gate), with = gate, claim = claim)]
-fn note(gate: &Portcullis, key: &str) -> Result<String, Refused> {
-    claim.note(format!("sent {key}")).wait()?;
-    say("noted");
-    listen();
-    Ok(format!("receipt of {key}"))
-}
-
-#[once(action = "lazy", key = "key", skip(gate), with = gate, settle = "lazy")]
-fn run_lazily(gate: &Portcullis, key: &str) -> Result<String, Refused> {
-    effect(key);
-    Ok(format!("receipt of {key}"))
-}
-
-#[once(action = "effect", key = "key", skip(gate), with = gate)]
-async fn run_later(gate: &Portcullis, key: &str) -> Result<String, Refused> {
-    effect(key);
-    Ok(format!("receipt of {key}"))
-}
-
-/// Claims, and never polls the body: says so as soon as the ledger has the claim.
-fn claim_only(gate: &Portcullis, key: &str) {
-    let mut future = std::pin::pin!(run_later(gate, key));
-    // Dropped when the test kills this process, and not before: then it would be released.
-    let claiming = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(claiming.is_pending(), "the first poll can't know yet");
-    let url = format!("sqlite:{}", std::env::args().nth(1).expect("the ledger is named"));
-    loop {
-        // The file is being made.
-        let found = Ledger::open(&url).ok().and_then(|ledger| ledger.show("tests", "effect", key).ok().flatten());
-        if found.is_some_and(|record| record.state == ClaimState::Pending) {
-            say("claimed");
-            listen();
-        }
-    }
-}
-
 fn told(result: Result<String, Refused>) -> String {
     match result {
         Ok(receipt) => receipt,
@@ -147,13 +104,6 @@ fn main() {
             say(&told(run_or_wait(&gate, key)));
         }
         ("slowly", [key]) => say(&told(run_slowly(&gate, key))),
-        ("claim-only", [key]) => claim_only(&gate, key),
-        ("note", [key]) => say(&told(note(&gate, key))),
-        ("lazily", [key]) => {
-            say(&told(run_lazily(&gate, key)));
-            listen();
-        }
-        ("overdue", [key]) => say(&told(overdue(&gate, key))),
         ("fork-behind", [key]) => say(&told(run_and_fork(&gate, key))),
         ("fork-and-use", [key]) => fork_and_use(&gate, key),
         ("many", [threads, keys]) => {
@@ -163,22 +113,16 @@ fn main() {
             say(&many(&gate, threads.parse().expect("a number of threads"), keys));
         }
         ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
-        ("short-for-ever", [keys]) => short_for_ever(&gate, keys.parse().expect("a number of keys")),
-        ("gc-for-ever", []) => gc_for_ever(ledger),
-        ("book-until", [point, order]) => drop(book(&gate, ledger, order, point)),
-        ("book-for-ever", [orders]) => {
-            say("ready");
-            let (start, orders) = (std::process::id() as usize, orders.parse().expect("a number of orders"));
-            for i in 0..orders {
-                let order = format!("o-{}", (start + i * 31) % orders);
-                match book(&gate, ledger, &order, "never") {
-                    Ok(_) | Err(Failed::Sql(_)) => {}
-                    Err(Failed::Refused(refused)) => assert_eq!(refused.code(), "in_flight", "{refused}"),
-                }
-            }
-            listen();
-        }
         ("full-disk", []) => full_disk(&gate),
+        ("claim-only", [key]) => stops::claim_only(&gate, key),
+        ("note", [key]) => stops::in_note(&gate, key),
+        ("lazily", [key]) => stops::after_lazy_settlement(&gate, key),
+        ("return", [key]) => stops::on_return(&gate, key),
+        ("overdue", [key]) => stops::overdue(&gate, key),
+        ("short-for-ever", [keys]) => sweeping::short_for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("gc-for-ever", []) => sweeping::gc_for_ever(ledger),
+        ("book-until", [point, order]) => booking::until(&gate, ledger, point, order),
+        ("book-for-ever", [orders]) => booking::for_ever(&gate, ledger, orders.parse().expect("a number of orders")),
         _ => panic!("no such situation: {situation}"),
     }
 }
@@ -224,74 +168,6 @@ fn for_ever(gate: &Portcullis, keys: usize) {
                 let code = refused.code();
                 assert!(matches!(code, "in_flight" | "in_doubt"), "{refused}");
             }
-        }
-    }
-}
-
-#[once(action = "effect", key = "key", skip(gate), with = gate, retain = "1ms")]
-fn run_short(gate: &Portcullis, key: &str) -> Result<String, Refused> {
-    effect(key);
-    Ok(format!("receipt of {key}"))
-}
-
-#[derive(Debug)]
-enum Failed {
-    Refused(Refused),
-    Sql(#[expect(dead_code, reason = "for who reads the panic")] rusqlite::Error),
-}
-
-impl From<Refused> for Failed {
-    fn from(refused: Refused) -> Self {
-        Failed::Refused(refused)
-    }
-}
-
-impl From<rusqlite::Error> for Failed {
-    fn from(error: rusqlite::Error) -> Self {
-        Failed::Sql(error)
-    }
-}
-
-/// Books in the ledger's own file, and stops where the test wants to kill it.
-#[once(action = "book", key = "order", skip(gate, ledger, point), with = gate, claim = claim, settle = "transaction")]
-fn book(gate: &Portcullis, ledger: &str, order: &str, point: &str) -> Result<String, Failed> {
-    let reached = |here| {
-        if here == point {
-            say(here);
-            listen();
-        }
-    };
-    let mut db = Connection::open(ledger)?;
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    tx.execute("INSERT INTO booking(order_id, epoch) VALUES(?1, ?2)", (order, claim.epoch().cast_signed()))?;
-    let receipt = format!("booked in epoch {}", claim.epoch());
-    claim.settle_in(&tx, &receipt)?;
-    reached("inside");
-    tx.commit()?;
-    reached("committed");
-    Ok(receipt)
-}
-
-/// Runs keys whose receipts are over at once, again and again.
-fn short_for_ever(gate: &Portcullis, keys: usize) {
-    say("ready");
-    for i in 0.. {
-        let key = format!("k-{}", i % keys);
-        match run_short(gate, &key) {
-            Ok(receipt) => assert_eq!(receipt, format!("receipt of {key}")),
-            Err(refused) => assert_eq!(refused.code(), "receipt_expired", "{refused}"),
-        }
-    }
-}
-
-/// Takes receipts away until it is killed.
-fn gc_for_ever(ledger: &str) {
-    let by = By::new("child", "their time is over");
-    for i in 0.. {
-        let swept = Ledger::open(&format!("sqlite:{ledger}")).and_then(|ledger| ledger.gc(&by));
-        swept.expect("it can be swept");
-        if i == 0 {
-            say("swept");
         }
     }
 }
