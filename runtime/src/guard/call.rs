@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use super::claim::{Claim, ClaimState};
+use super::claim::Claim;
+use super::held::ClaimState;
 use super::site::{Asked, Passed, Site};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;

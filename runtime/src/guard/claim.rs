@@ -1,21 +1,15 @@
-//! A claim while its body runs.
+//! The claim as a body sees it.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::overdue::{self, Watch};
-use crate::gate::OpenClaim;
-use crate::ledger::{
-    Attempt, AuditRecord, Digest, Inside, Kept, NoteRequest, Receipt, Receipts, Sealing, SettleIn, SettleRequest,
-    Settled, Settlement, Store, Ticket,
-};
+use super::held::{ClaimState, Granted};
+use crate::ledger::{Inside, Kept, NoteRequest, Receipt, SettleIn, Ticket};
 use crate::refused::{Kind, Refused};
 
 /// The claim of a running `#[once]` body; bound by `claim = NAME`.
@@ -93,6 +87,8 @@ impl<'call> Claim<'call> {
     /// The transaction is a [`rusqlite::Transaction`](crate::rusqlite::Transaction) on the ledger's own file. Open it with the version
     /// of rusqlite that is re-exported here, and leave its settings as they are (`synchronous=FULL`, the default). While it is open
     /// nobody else writes to the ledger, this claim's [`note`](Self::note) included: begin it late, and commit it soon.
+    ///
+    /// A gate of `portcullis::testing` has its ledger in memory, which no transaction reaches: test with a file.
     ///
     /// With `settle = "transaction"` the body says that its whole effect is in that transaction. Then nothing is ever in doubt: if the
     /// process dies, or the body returns `Err`, panics or is dropped, what was not committed has not happened, and the next call runs
@@ -183,152 +179,5 @@ impl Future for Noting {
                 Err(Refused::new(Kind::LedgerUnavailable, &*self.action, why))
             })
         })
-    }
-}
-
-/// How a call's receipts are kept, and whose they are.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Keeping {
-    pub(super) receipts: Receipts,
-    /// For a seal and a reconcile function; `None` where there is neither.
-    pub(super) name: Option<Arc<Name>>,
-}
-
-/// What a claim is called, beside its action.
-#[derive(Debug)]
-pub(super) struct Name {
-    pub(super) namespace: String,
-    pub(super) key: String,
-}
-
-impl Keeping {
-    fn sealing<'a>(&'a self, action: &'a str) -> Sealing<'a> {
-        let name = self.name.as_deref();
-        let (namespace, key) = name.map_or(("", ""), |name| (name.namespace.as_str(), name.key.as_str()));
-        Sealing { namespace, action, key }
-    }
-
-    pub(super) fn keep(&self, action: &str, json: String) -> Receipt {
-        self.receipts.keep(self.sealing(action), json)
-    }
-
-    pub(super) fn read(&self, action: &str, kept: Kept) -> Result<String, String> {
-        self.receipts.read(self.sealing(action), kept)
-    }
-}
-
-/// A start that the ledger has granted.
-#[derive(Clone, Debug)]
-pub(super) struct Granted {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) digest: Digest,
-    pub(super) attempt: Attempt,
-    pub(super) epoch: u64,
-    pub(super) lazy: bool,
-}
-
-impl Granted {
-    fn settlement(&self, settlement: Settlement) -> SettleRequest {
-        let Granted { digest, attempt, epoch, lazy, .. } = *self;
-        SettleRequest { digest, epoch, attempt, settlement, lazy }
-    }
-}
-
-/// What the body may say about its claim.
-#[derive(Debug)]
-pub(super) struct ClaimState {
-    granted: Granted,
-    keeping: Keeping,
-    /// The receipt that stands in a transaction of the body's, if that was committed.
-    inside: Mutex<Option<Kept>>,
-    action: Cow<'static, str>,
-    idempotency_key: String,
-    did_not_happen: AtomicBool,
-}
-
-/// A granted claim that is not settled yet (invariant 3 of [`guard`](super)).
-pub(super) struct Held {
-    state: Arc<ClaimState>,
-    stage: Stage,
-    watch: Option<Watch>,
-    _open: OpenClaim,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Granted,
-    Started,
-    Settled,
-}
-
-impl Held {
-    pub(super) fn new(granted: Granted, keeping: Keeping, action: Cow<'static, str>, open: OpenClaim) -> Self {
-        let state = Arc::new(ClaimState {
-            idempotency_key: granted.digest.idempotency_key(),
-            granted,
-            keeping,
-            inside: Mutex::new(None),
-            action,
-            did_not_happen: AtomicBool::new(false),
-        });
-        Held { state, stage: Stage::Granted, watch: None, _open: open }
-    }
-
-    pub(super) fn state(&self) -> &Arc<ClaimState> {
-        &self.state
-    }
-
-    /// From here on, nobody can say that nothing happened but the body.
-    pub(super) fn start(&mut self, max_run: Option<Duration>) {
-        self.stage = Stage::Started;
-        if let Some(max_run) = max_run {
-            let granted = &self.state.granted;
-            self.watch = overdue::watch(max_run, granted.store.clone(), granted.settlement(Settlement::Overdue));
-        }
-    }
-
-    pub(super) fn did_not_happen(&self) -> bool {
-        self.state.did_not_happen.load(Ordering::Acquire)
-    }
-
-    /// What the body has settled in a transaction of its own.
-    pub(super) fn settled_inside(&self) -> Option<Kept> {
-        self.state.inside.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// For what the happy path has no place for. Appended with the next commit.
-    pub(super) fn put_in_audit(&self, kind: &'static str, action: &str) {
-        let Granted { store, attempt, epoch, .. } = &self.state.granted;
-        drop(store.audit(AuditRecord {
-            kind,
-            actor: "body".into(),
-            action: action.into(),
-            detail: serde_json::json!({ "attempt": attempt.0.to_string(), "epoch": epoch }),
-            at: SystemTime::now(),
-        }));
-    }
-
-    pub(super) fn settle(&mut self, settlement: Settlement) -> Ticket<Settled> {
-        self.stage = Stage::Settled;
-        // Nothing is overdue any more.
-        self.watch = None;
-        let granted = &self.state.granted;
-        granted.store.settle(granted.settlement(settlement))
-    }
-
-    /// The call was cut short.
-    pub(super) fn abandon(&mut self, how: &'static str) {
-        match self.stage {
-            // Nobody can wait here; the store works it off.
-            Stage::Granted => drop(self.settle(Settlement::Released("never started"))),
-            Stage::Started => drop(self.settle(Settlement::InDoubt(how))),
-            Stage::Settled => {}
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.abandon(if std::thread::panicking() { "panic" } else { "cancelled" });
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::call::Once;
-use super::claim::{ClaimState, Granted, Held, Keeping, Name};
+use super::held::{ClaimState, Granted, Held, Keeping, Name};
 use super::on_err::{ErrorPolicy, OnErr};
 use super::site::{Passed, Settle};
 use super::steps::{Begun, Finish, Layer, Next};

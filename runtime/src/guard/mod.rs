@@ -17,6 +17,7 @@ mod call;
 mod claim;
 mod claiming;
 mod future;
+mod held;
 mod on_err;
 mod overdue;
 mod reconcile;

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::call::{Bare, Extras, Plain};
-use super::claim::ClaimState;
+use super::held::ClaimState;
 use super::site::{Asked, Facts, Passed};
 use crate::authority::desk::{Answered, Ask};
 use crate::boundary::OnRefusal;
