@@ -9,6 +9,7 @@ use super::*;
 
 mod acts;
 mod doubt;
+mod walk;
 
 const FINGERPRINT: Fingerprint = Fingerprint([1; 32]);
 const OTHER: Fingerprint = Fingerprint([2; 32]);
