@@ -59,9 +59,7 @@ impl<P> Claiming<P> {
     fn read(&self, begun: &Begun, kept: Kept) -> Result<String, Refused> {
         self.keeping.read(&begun.action, kept).map_err(|why| unreadable(begun, &why))
     }
-}
 
-impl<P> Claiming<P> {
     /// The body has settled in a transaction of its own: what it returns is what it has put on record there.
     fn finish_inside<R: Replay>(&mut self, begun: &Begun, kept: Kept, result: R) -> Finish<R> {
         let read = self.keeping.read(&begun.action, kept.clone());
