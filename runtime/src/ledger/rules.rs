@@ -25,9 +25,11 @@ use super::{Attempt, Fingerprint, Kept, Receipt, Settlement};
 
 mod acts;
 mod doubt;
+mod inside;
 
 pub(crate) use acts::{Act, OnAct, Standing, act, expires};
 pub(crate) use doubt::{Age, Asking, Body, Doubt, Hint, Moment, OnResolve, Ways, age, resolve};
+pub(crate) use inside::{OnInside, settle_inside};
 
 /// A claim as it is stored.
 #[derive(Clone, Debug)]
@@ -280,33 +282,6 @@ pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settle
         State::Committed | State::Failed | State::Open if stored.state == to && by_itself => OnSettle::Already,
         // Invariant 4.
         State::Committed | State::Failed | State::Open | State::Expired => OnSettle::Fenced,
-    }
-}
-
-/// What a settlement inside the effect's own transaction does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "the transaction may have to be given up"]
-pub(crate) enum OnInside {
-    /// Write "committed", and an event if one is named.
-    Apply { event: Option<&'static str> },
-    /// Somebody else has decided about the claim: the transaction must not be committed.
-    Fenced,
-    /// It has settled already, and what others may have read does not change.
-    Already,
-    /// It is not the ledger that granted the claim.
-    Unknown,
-}
-
-/// Decides about a settlement inside the effect's own transaction. Nothing has happened yet, so there is nothing to be heard
-/// where others have decided.
-pub(crate) fn settle_inside(stored: Option<Known>, epoch: u64, attempt: Attempt) -> OnInside {
-    match stored {
-        None => OnInside::Unknown,
-        Some(stored) if (stored.epoch, stored.attempt) != (epoch, attempt) => OnInside::Fenced,
-        Some(Known { state: State::Pending, .. }) => OnInside::Apply { event: None },
-        Some(Known { state: State::InDoubt, running: true, .. }) => OnInside::Apply { event: Some("settled_late") },
-        Some(Known { state: State::Committed, by: By::Attempt, .. }) => OnInside::Already,
-        Some(_) => OnInside::Fenced,
     }
 }
 
