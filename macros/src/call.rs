@@ -102,9 +102,8 @@ impl Expansion<'_> {
             let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
             value.extend(ours!(.budget(#new #(#limits)*, #per_path::#per, #on::#on_exceed)));
         }
-        if let Some(Once { wait, retain, .. }) = once {
-            value.extend(wait.iter().map(|wait| ours!(.wait(#wait))));
-            value.extend(retain.iter().map(|retain| ours!(.retain(#retain))));
+        if let Some(Once { site, .. }) = once {
+            value.extend(site.iter().map(|(method, argument)| ours!(.#method(#argument))));
         }
         ours!(#here static __SITE: #site #kind = #value;)
     }

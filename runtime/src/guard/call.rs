@@ -4,13 +4,15 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
-use super::claim::{Claim, ClaimState};
+use super::claim::Claim;
+use super::held::ClaimState;
 use super::site::{Asked, Facts, Passed, Site};
 use super::values::{IntoAction, IntoGate, IntoText, IntoWidth};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;
 use crate::ledger::fingerprint::Payload;
 use crate::ledger::key::Key;
+use crate::ledger::{Doubt, Reconciled};
 
 /// One call of a guarded function. `L` is [`Plain`], or [`Once`] if it claims.
 pub struct Call<K: 'static, L = Plain> {
@@ -96,6 +98,23 @@ impl<K: Asked> Call<K, Once> {
             let (passed, claim) = handover.passed();
             let claim = claim.as_deref().unwrap_or_else(|| polled_too_early());
             body(EnteredOnce { permit: K::grant(passed), claim: Claim::of(claim) }).await
+        }
+    }
+}
+
+impl<K: Asked> Call<K, Once> {
+    /// `reconcile = …` of an async function: asked only if the claim is in doubt.
+    pub fn reconcile<F, T>(&mut self, reconcile: F) -> impl Future<Output = Reconciled<T>> + use<F, T, K>
+    where
+        F: AsyncFnOnce(&Doubt) -> Reconciled<T>,
+    {
+        let handover = self.hand_over();
+        async move {
+            match handover.doubt.get() {
+                Some(doubt) => reconcile(doubt).await,
+                // Nobody was in doubt, so nothing is known.
+                None => Reconciled::Unknown,
+            }
         }
     }
 }
@@ -187,17 +206,26 @@ impl<K: Asked> fmt::Debug for EnteredOnce<'_, K> {
 /// The body is one future and the checks are another one around it. A body that is polled by anybody else finds the handover
 /// empty and ends the process: it must not have a permit, and there is nobody to refuse to.
 #[derive(Debug, Default)]
-pub(super) struct Handover(OnceLock<(Passed, Option<Arc<ClaimState>>)>);
+pub(super) struct Handover {
+    passed: OnceLock<(Passed, Option<Arc<ClaimState>>)>,
+    doubt: OnceLock<Doubt>,
+}
 
 impl Handover {
     /// For the shell: just before the body's first poll.
     pub(super) fn pass(&self, passed: Passed, claim: Option<Arc<ClaimState>>) {
         // A call is driven once, so this is the first.
-        let _ = self.0.set((passed, claim));
+        let _ = self.passed.set((passed, claim));
+    }
+
+    /// For the shell: what the reconcile function is to be asked about.
+    pub(super) fn ask_about(&self, doubt: Doubt) {
+        // A call asks at most once.
+        let _ = self.doubt.set(doubt);
     }
 
     fn passed(&self) -> &(Passed, Option<Arc<ClaimState>>) {
-        self.0.get().unwrap_or_else(|| polled_too_early())
+        self.passed.get().unwrap_or_else(|| polled_too_early())
     }
 }
 

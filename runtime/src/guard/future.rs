@@ -10,11 +10,13 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 
 use super::call::{Bare, Call, Handover, Once};
+use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
+use super::reconcile::NeverAsked;
 use super::site::{Asked, Passed};
-use super::steps::{self, Begun, Claiming, Finish, Layer};
+use super::steps::{self, Begun, Finish, Layer, Next};
 use crate::authority::desk::Answered;
-use crate::ledger::{Claimed, Settled, Ticket};
+use crate::ledger::{Claimed, Doubt, Reconciled, Settled, Ticket};
 use crate::outcome::Replay;
 use crate::refused::Refused;
 use crate::scope::{self, Frame};
@@ -26,8 +28,19 @@ pub fn once<R: Replay, K: Asked>(
     on_err: impl ErrorPolicy<R::Error>,
     body: impl Future<Output = R>,
 ) -> impl Future<Output = R> {
+    reconciled(call, refuse, on_err, NeverAsked::new(), body)
+}
+
+/// The same, with what [`Call::reconcile`] made of a reconcile function.
+pub fn reconciled<R: Replay, K: Asked>(
+    call: Call<K, Once>,
+    refuse: impl FnOnce(Refused) -> R,
+    on_err: impl ErrorPolicy<R::Error>,
+    reconcile: impl Future<Output = Reconciled<R::Value>>,
+    body: impl Future<Output = R>,
+) -> impl Future<Output = R> {
     let (call, once, handover) = call.split();
-    Guarded::new(call, Claiming::new(once, on_err), handover, refuse, body)
+    Guarded::new(call, Claiming::new(once, on_err), handover, refuse, reconcile, body)
 }
 
 pin_project! {
@@ -36,11 +49,13 @@ pin_project! {
     /// Dropped before the body's first poll, it releases what it has claimed; later, it leaves it in doubt. Nothing happens
     /// before the first poll.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Guarded<R, L, C, F> {
+    pub struct Guarded<R, L, C, Q, F> {
         stage: Stage<R>,
         layer: L,
         handover: Option<Arc<Handover>>,
         refuse: Option<C>,
+        #[pin]
+        reconcile: Q,
         #[pin]
         body: F,
     }
@@ -50,35 +65,38 @@ enum Stage<R> {
     New(Bare),
     Asking(Begun, Ticket<Answered>),
     Claiming(Begun, Ticket<Claimed>),
+    Reconciling(Begun, Box<Doubt>, Option<Frame>),
     /// The frame is here between polls, and on the stack during them.
     Running(Begun, Option<Frame>),
     Settling(Begun, Ticket<Settled>, R),
     Over(PhantomData<fn() -> R>),
 }
 
-impl<R, L, C, F> Guarded<R, L, C, F> {
-    fn new(call: Bare, layer: L, handover: Option<Arc<Handover>>, refuse: C, body: F) -> Self {
-        Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), body }
+impl<R, L, C, Q, F> Guarded<R, L, C, Q, F> {
+    fn new(call: Bare, layer: L, handover: Option<Arc<Handover>>, refuse: C, reconcile: Q, body: F) -> Self {
+        Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), reconcile, body }
     }
 }
 
-impl<R, L, C, F> fmt::Debug for Guarded<R, L, C, F> {
+impl<R, L, C, Q, F> fmt::Debug for Guarded<R, L, C, Q, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded").finish_non_exhaustive()
     }
 }
 
-impl<R, L, C, F> Future for Guarded<R, L, C, F>
+impl<R, L, C, Q, F> Future for Guarded<R, L, C, Q, F>
 where
     L: Layer<R>,
     C: FnOnce(Refused) -> R,
+    Q: Future<Output = Reconciled<L::Value>>,
     F: Future<Output = R>,
 {
     type Output = R;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let mut this = self.project();
-        let driven = ready!(drive(this.stage, this.layer, this.handover, this.body.as_mut(), cx));
+        let driven =
+            ready!(drive(this.stage, this.layer, this.handover, this.reconcile.as_mut(), this.body.as_mut(), cx));
         *this.stage = Stage::Over(PhantomData);
         Poll::Ready(match driven {
             Ok(result) => result,
@@ -95,6 +113,7 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
     stage: &mut Stage<R>,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
+    mut reconcile: Pin<&mut impl Future<Output = Reconciled<L::Value>>>,
     mut body: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<R, Refused>> {
@@ -119,15 +138,35 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
                 }
             },
             Stage::Claiming(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
-                Poll::Ready(claimed) => match steps::passed(layer.claimed(&begun, claimed)?) {
-                    Ok(passed) => start(begun, layer, handover, passed)?,
-                    Err(known) => return Poll::Ready(Ok(known)),
+                Poll::Ready(claimed) => match layer.claimed(&begun, claimed)? {
+                    Next::Run(passed) => start(begun, layer, handover, passed)?,
+                    Next::Return(known) => return Poll::Ready(Ok(known)),
+                    Next::Reconcile(doubt) => {
+                        if let Some(handover) = handover {
+                            handover.ask_about((*doubt).clone());
+                        }
+                        // With the call on the stack: what asks for its own claim in there is refused.
+                        let frame = Frame::Call(begun.frame.clone());
+                        Stage::Reconciling(begun, doubt, Some(frame))
+                    }
                 },
                 Poll::Pending => {
                     *stage = Stage::Claiming(begun, ticket);
                     return Poll::Pending;
                 }
             },
+            Stage::Reconciling(begun, doubt, mut frame) => {
+                match scope::poll_within(&mut frame, || reconcile.as_mut().poll(cx)) {
+                    Poll::Ready(answer) => {
+                        let ticket = layer.reconciled(&begun, &doubt, answer)?;
+                        Stage::Claiming(begun, ticket)
+                    }
+                    Poll::Pending => {
+                        *stage = Stage::Reconciling(begun, doubt, frame);
+                        return Poll::Pending;
+                    }
+                }
+            }
             Stage::Running(begun, mut frame) => {
                 let polled = {
                     let mut cut_short = AbandonOnUnwind { layer: &mut *layer, armed: true, result: PhantomData };
@@ -178,7 +217,7 @@ fn start<R, L: Layer<R>>(
     passed: Passed,
 ) -> Result<Stage<R>, Refused> {
     begun.may_start()?;
-    layer.start();
+    layer.start(&begun);
     if let Some(purse) = begun.frame.purse() {
         purse.start();
     }

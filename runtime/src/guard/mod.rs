@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! budget charge → authority → ledger claim → BODY → settle
+//!                              └ in doubt → reconcile → claim again
 //! ```
 //! `steps` decides, `sync`, `future` and `gated` carry out: one blocks between the steps, the others await. None knows what
 //! the others do not, so a rule that holds for sync code holds for async code.
@@ -14,21 +15,25 @@
 
 mod call;
 mod claim;
+mod claiming;
 mod future;
 mod gated;
+mod held;
 mod on_err;
+mod overdue;
+mod reconcile;
 mod site;
 mod steps;
 mod sync;
 mod values;
 
 pub use call::{Call, Entered, EnteredOnce, Once, Plain};
-pub use claim::Claim;
-pub use future::{Guarded, once};
+pub use claim::{Claim, Noting};
+pub use future::{Guarded, once, reconciled};
 pub use gated::{Gated, run};
 pub use on_err::{Classify, Codec, CodecByJson, CodecNone, ErrorPolicy, Hold, OnErr, Record, Recordable, Release};
 pub use site::{Asked, NoPermit, Site};
-pub use sync::{once_sync, run_sync};
+pub use sync::{once_sync, reconciled_sync, run_sync};
 pub use values::{IntoAction, IntoGate, IntoText, IntoWidth};
 
 use crate::outcome::FromRefused;
