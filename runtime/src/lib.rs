@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod adapters;
 pub mod authority;
 mod boundary;
 pub mod budget;
@@ -40,7 +41,7 @@ pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
 pub use portcullis_macros::{boundary, budgeted, guarded, once, unguarded};
-pub use refused::{Kind, Refused};
+pub use refused::{Kind, Next, Refused};
 pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
 
 /// What the attributes expand to. Not part of the public interface: it changes without notice.

@@ -356,20 +356,19 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
     fn finish(&mut self, begun: &Begun, result: R) -> Finish<R> {
         let ClaimStage::Held(held) = &mut self.stage else { unreachable!("a body runs under its claim") };
         let (settlement, result) = match result.as_result() {
-            Ok(value) => {
+            Ok(value) if !result.is_failed_value() => {
                 if held.did_not_happen() {
                     tracing::warn!(target: "portcullis", action = &*begun.action, "did_not_happen() was said, and Ok returned: Ok counts");
                     held.put_in_audit("did_not_happen_ignored", &begun.action);
                 }
-                match receipt::<R>(value) {
-                    Ok((bytes, value)) => (Settlement::Committed(Some(bytes), ReceiptLoss::None), R::from_value(value)),
-                    Err(error) => {
-                        tracing::warn!(target: "portcullis", action = &*begun.action, error, "the result can't be kept as a receipt: retries will get `receipt_unreadable`");
-                        (Settlement::Committed(None, ReceiptLoss::Unencodable), result)
-                    }
-                }
+                committed(begun, receipt::<R>(value), result)
             }
-            Err(_) if held.did_not_happen() => (Settlement::Released("did_not_happen"), result),
+            Ok(_) | Err(_) if held.did_not_happen() => (Settlement::Released("did_not_happen"), result),
+            Ok(value) => match self.policy.decide_value() {
+                OnErr::Hold => (Settlement::InDoubt("err"), result),
+                OnErr::Release => (Settlement::Released("err"), result),
+                OnErr::Record => committed(begun, receipt::<R>(value), result),
+            },
             Err(error) => {
                 let settlement = match self.policy.decide(error) {
                     OnErr::Hold => Settlement::InDoubt("err"),
@@ -401,9 +400,9 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
             None => unsettled(begun, "the ledger has stopped without an answer"),
         };
         match result.as_result() {
-            Ok(value) => Err(refusal.carrying(serde_json::to_value(value).ok())),
+            Ok(value) if !result.is_failed_value() => Err(refusal.carrying(serde_json::to_value(value).ok())),
             // The body's own error says more than that the ledger did not hear of it: unheard of, the claim is in doubt, at most.
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 tracing::warn!(target: "portcullis", action = &*begun.action, code = refusal.code(), reason = refusal.reason(), "the error was not settled");
                 Ok(result)
             }
@@ -421,6 +420,17 @@ fn unsettled(begun: &Begun, why: &str) -> Refused {
     Refused::new(Kind::Unsettled, &*begun.action, format!("it ran, and its result is not on record: {why}")).advise(
         "the effect happened: keep `Refused::value`, do not run it again; a retry will be refused as `in_doubt`",
     )
+}
+
+/// The settlement of a result that counts as it is.
+fn committed<R: Replay>(begun: &Begun, kept: Result<(Vec<u8>, R::Value), String>, result: R) -> (Settlement, R) {
+    match kept {
+        Ok((bytes, value)) => (Settlement::Committed(Some(bytes), ReceiptLoss::None), R::from_value(value)),
+        Err(error) => {
+            tracing::warn!(target: "portcullis", action = &*begun.action, error, "the result can't be kept as a receipt: retries will get `receipt_unreadable`");
+            (Settlement::Committed(None, ReceiptLoss::Unencodable), result)
+        }
+    }
 }
 
 /// The receipt, and the value as a replay would give it: so the first caller and every later one get the same.
