@@ -84,9 +84,9 @@ async fn is_guarded<T: Tools>(name: &str) {
     );
     assert_eq!(
         text(&denied),
-        "`orders.refund` was refused (denied): `scripted` said no to test:local:worker:1 at before_side_effect: DEVICE_REVOKED. \
- Nothing was done. The answer is final: do not call it again, and do not try another way to the same end. Tell the \
- person you work for.",
+        "`orders.refund` was refused (denied): `scripted` said no to test:local:worker:1 at before_side_effect: \
+         DEVICE_REVOKED. Nothing was done. The answer is final: do not call it again, and do not try another way to the same \
+         end. Tell the person you work for.",
         "{name}"
     );
     assert_eq!(revoked.paid(), 1, "{name}");

@@ -150,9 +150,9 @@ fn is_guarded(tool: &impl ErasedTool) {
         assert!(denied.is_refused(), "{denied:?}");
         assert_eq!(
             told(&denied),
-            "`orders.refund` was refused (denied): `scripted` said no to test:local:worker:1 at before_side_effect: DEVICE_REVOKED. \
- Nothing was done. The answer is final: do not call it again, and do not try another way to the same end. Tell the \
- person you work for."
+            "`orders.refund` was refused (denied): `scripted` said no to test:local:worker:1 at before_side_effect: \
+             DEVICE_REVOKED. Nothing was done. The answer is final: do not call it again, and do not try another way to the \
+             same end. Tell the person you work for."
         );
         assert_eq!(paid(), [""; 0]);
     });

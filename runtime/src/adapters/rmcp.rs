@@ -39,20 +39,24 @@
 //! use portcullis::{boundary, once};
 //! use rmcp::model::{CallToolResult, ContentBlock, ErrorData};
 //!
+//! # use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+//! # static CONNECTED: AtomicBool = AtomicBool::new(false);
 //! // The body of a `#[tool]`.
 //! #[boundary(before_side_effect, on_deny = "return")]
 //! #[once(action = "mail.send", key = "id", on_err = "release")]
 //! async fn send_mail(id: &str, to: &str) -> Result<CallToolResult, ErrorData> {
-//!     if !to.contains('@') {
-//!         return Ok(CallToolResult::error(vec![ContentBlock::text("this is no mail address")]));
+//! #   let connected = CONNECTED.load(Relaxed);
+//!     if !connected {
+//!         return Ok(CallToolResult::error(vec![ContentBlock::text("there is no connection to the mail server")]));
 //!     }
 //!     Ok(CallToolResult::success(vec![ContentBlock::text(format!("sent to {to}"))]))
 //! }
 //!
 //! # let gate = portcullis::Portcullis::builder().embedded(tempfile::tempdir()?.keep().join("ledger.db")).build()?;
 //! # pollster::block_on(gate.scope(async {
-//! // It was not sent, and said so: the key is free.
-//! assert_eq!(send_mail("m-1", "ada").await?.is_error, Some(true));
+//! // It was not sent, and said so: the same call may be made again.
+//! assert_eq!(send_mail("m-1", "ada@example.org").await?.is_error, Some(true));
+//! # CONNECTED.store(true, Relaxed);
 //! assert_eq!(send_mail("m-1", "ada@example.org").await?.is_error, Some(false));
 //!
 //! let refused = send_mail("m-1", "eve@example.org").await?;

@@ -196,9 +196,9 @@ impl Refused {
     /// let refused = search("cheaper flights").unwrap_err();
     /// assert_eq!(
     ///     refused.for_model(),
-    ///     "`search` was refused (budget_steps): the account of the process is spent: all 1 of its steps are taken. Nothing was \
-    ///      done. What this work may use up is used up: do not call it again, finish with what you have, and tell the person \
-    ///      you work for what is left to do."
+    ///     "`search` was refused (budget_steps): the account of the process (no scope is open) is spent: step 2 of at most 1. \
+    ///      Nothing was done. What this work may use up is used up: do not call it again, finish with what you have, and tell \
+    ///      the person you work for what is left to do."
     /// );
     /// ```
     #[must_use]
