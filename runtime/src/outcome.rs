@@ -76,7 +76,7 @@ impl<T, E: From<Refused>> FromRefused for Result<T, E> {
 
 /// A return type whose success can be kept as a receipt and given again to a retry.
 ///
-/// For `Result<T, E>` the receipt is the `T`. For the other [`Outcome`]s it is the value itself.
+/// For `Result<T, E>` the receipt is the `T`, which borrows nothing. For the other [`Outcome`]s it is the value itself.
 #[diagnostic::on_unimplemented(
     message = "`#[once]` can't keep a receipt of `{Self}`",
     label = "a retry must get the original result, so it has to be stored",

@@ -29,8 +29,8 @@
 //!
 //! # A result with `isError` is no success
 //!
-//! Also where it stands in `Ok`. `#[once]` then does what `on_err` says: by default the call is in doubt; with `"release"` the key is
-//! free again; with `"record"` the result is the receipt. An `on_err = path` on a `Result<CallToolResult, ErrorData>` is asked only
+//! Also where it stands in `Ok`. `#[once]` then does what `on_err` says: by default the call is in doubt; with `"release"` it
+//! may be made again; with `"record"` the result is the receipt. An `on_err = path` on a `Result<CallToolResult, ErrorData>` is asked only
 //! about `Err`, since it gets an `&ErrorData`; return a plain `CallToolResult` to have it asked about both.
 //!
 //! # Examples
@@ -65,6 +65,28 @@
 //! # Ok::<_, ErrorData>(())
 //! # }))?;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! There is no room for a tool error beside an `ErrorData`:
+//!
+//! ```compile_fail,E0277
+//! # use portcullis::budgeted;
+//! # use rmcp::model::ErrorData;
+//! #[budgeted(max_steps = 5)]
+//! fn search(query: &str) -> Result<String, ErrorData> {
+//!     Ok(format!("found {query}"))
+//! }
+//! ```
+//!
+//! And a question to the client is no result that could be kept:
+//!
+//! ```compile_fail,E0277
+//! # use portcullis::once;
+//! # use rmcp::model::{CallToolResponse, ErrorData};
+//! #[once(action = "search", key = "query")]
+//! fn search(query: &str) -> Result<CallToolResponse, ErrorData> {
+//! #   unimplemented!("{query}")
+//! }
 //! ```
 
 use std::any::Any;

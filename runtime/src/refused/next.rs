@@ -32,8 +32,8 @@ impl Next {
 /// What is said of a kind to somebody who can neither read the code nor change it.
 struct Counsel {
     next: Next,
-    /// Does the refusal's own reason speak of the call? Else it speaks of the machine (paths, addresses, configuration), which
-    /// is for the log.
+    /// Does the refusal's own reason speak of the call? Else it speaks of the machine (paths, hosts, processes, configuration),
+    /// which is for the log.
     reason: bool,
     text: &'static str,
 }
@@ -78,19 +78,19 @@ const fn counsel(kind: Kind) -> Counsel {
         ),
         Kind::InFlight => (
             Retry,
-            true,
+            false,
             "The same call is being carried out right now. Wait a moment, then call again with the same arguments: you will get \
              its result.",
         ),
         Kind::InDoubt => (
             AskAPerson,
-            true,
+            false,
             "It may have happened already, and nobody knows yet. Do not call it again, and do not do the same under another name. \
              Tell the person you work for, who has to find out first.",
         ),
         Kind::KeyConflict => (
             Correct,
-            true,
+            false,
             "Nothing was done this time. The same key was used before for a call with other arguments. If you mean that call, \
              repeat its arguments exactly, and you will get its result. If you mean something new, give it a key of its own.",
         ),
@@ -99,7 +99,7 @@ const fn counsel(kind: Kind) -> Counsel {
         }
         Kind::ReceiptExpired | Kind::ReceiptUnreadable | Kind::ReceiptTooLarge => (
             Stop,
-            true,
+            false,
             "It has happened already, and its result can't be given again. Do not call it again. If you need the result, ask the \
              person you work for.",
         ),
@@ -250,9 +250,9 @@ mod tests {
         let said = refused.for_model();
         assert!(said.starts_with("`mail.send` was refused (ledger_unavailable). Nothing was done"), "{said}");
         let refused =
-            Refused::new(Kind::KeyConflict, "mail.send", "its key was used").advise("leave it out with `skip(…)`");
+            Refused::new(Kind::InvalidKey, "mail.send", "its key is empty").advise("leave it out with `skip(…)`");
         let said = refused.for_model();
-        assert!(said.contains("(key_conflict): its key was used. ") && !said.contains("skip"), "{said}");
+        assert!(said.contains("(invalid_key): its key is empty. ") && !said.contains("skip"), "{said}");
     }
 
     #[test]
