@@ -1,6 +1,7 @@
 //! `#[tracing::instrument]` on a guarded function, above and below: the span is there around the body.
 
 use pollster::block_on;
+use portcullis::testing::Gate;
 use portcullis::{Refused, boundary, once};
 use tracing::{Id, Span, Subscriber, instrument};
 use tracing_subscriber::Registry;
@@ -41,7 +42,7 @@ fn body(log: &Log, n: u64) {
 }
 
 #[instrument(skip(log), err)]
-#[boundary(before_job)]
+#[boundary(before_job, on_deny = "return")]
 #[once(action = "above", key = "n", skip(log))]
 async fn above(log: &Log, n: u64) -> Done {
     tokio::task::yield_now().await;
@@ -49,7 +50,7 @@ async fn above(log: &Log, n: u64) -> Done {
     Ok(n)
 }
 
-#[boundary(before_job)]
+#[boundary(before_job, on_deny = "return")]
 #[once(action = "below", key = "n", skip(log))]
 #[instrument(skip(log), err)]
 async fn below(log: &Log, n: u64) -> Done {
@@ -58,7 +59,7 @@ async fn below(log: &Log, n: u64) -> Done {
     Ok(n)
 }
 
-#[boundary(before_job)]
+#[boundary(before_job, on_deny = "return")]
 #[instrument(skip(log), err)]
 #[once(action = "between", key = "n", skip(log))]
 fn between(log: &Log, n: u64) -> Done {
@@ -67,42 +68,37 @@ fn between(log: &Log, n: u64) -> Done {
 }
 
 /// What one call does under the subscriber.
-fn seen(log: &Log, call: impl FnOnce() -> Done) -> Vec<String> {
-    let gate = log.gate();
+fn seen(log: &Log, gate: &Gate, call: impl FnOnce() -> Done) -> (Done, Vec<String>) {
     let subscriber = Registry::default().with(Spans(log.clone()));
-    tracing::subscriber::with_default(subscriber, || gate.scope_sync(call)).unwrap();
-    log.take()
+    let done = tracing::subscriber::with_default(subscriber, || gate.scope_sync(call));
+    (done, log.take())
 }
 
 #[test]
 fn instrument_has_its_span_around_the_body_in_every_order() {
     let log = Log::default();
+    let gate = log.gate();
+    let allowed = |call: &dyn Fn() -> Done| {
+        let (done, seen) = seen(&log, &gate, call);
+        done.unwrap();
+        seen
+    };
     // Attributes expand from the top, each around the body that it finds: the lower one ends up outside.
-    assert_eq!(seen(&log, || block_on(above(&log, 1))), ["ask above", "open above", "body 1 in above", "close above"]);
-    assert_eq!(seen(&log, || block_on(below(&log, 1))), ["open below", "ask below", "body 1 in below", "close below"]);
-    assert_eq!(seen(&log, || between(&log, 1)), ["open between", "ask between", "body 1 in between", "close between"]);
+    let events = allowed(&|| block_on(above(&log, 1)));
+    assert_eq!(events, ["ask above", "open above", "body 1 in above", "close above"]);
+    let events = allowed(&|| block_on(below(&log, 1)));
+    assert_eq!(events, ["open below", "ask below", "body 1 in below", "close below"]);
+    let events = allowed(&|| between(&log, 1));
+    assert_eq!(events, ["open between", "ask between", "body 1 in between", "close between"]);
 }
 
 #[test]
 fn instrument_reports_a_refusal_only_where_it_stands_below() {
-    for (call, expected) in [
-        (Box::new(|log: &Log| block_on(above(log, 1))) as Box<dyn Fn(&Log) -> Done>, &["ask above"][..]),
-        (Box::new(|log: &Log| block_on(below(log, 1))), &["open below", "ask below", "event ERROR", "close below"]),
-    ] {
-        let log = Log::default();
-        let gate = log.gate();
-        // The key is taken, by another payload.
-        let other: Done = gate.scope_sync(|| block_on(other_payload(expected[0].contains("above"), 1)));
-        other.unwrap();
-        log.take();
-        let subscriber = Registry::default().with(Spans(log.clone()));
-        let refused = tracing::subscriber::with_default(subscriber, || gate.scope_sync(|| call(&log))).unwrap_err();
-        assert_eq!(refused.code(), "key_conflict");
-        assert_eq!(log.take(), expected);
-    }
-}
-
-#[once(action = if above { "above" } else { "below" }, key = "n")]
-async fn other_payload(above: bool, n: u64) -> Done {
-    Ok(n)
+    let log = Log::default();
+    let gate = Gate::denying("DEVICE_REVOKED");
+    let (refused, events) = seen(&log, &gate, || block_on(above(&log, 1)));
+    assert_eq!((refused.unwrap_err().code(), events), ("denied", vec![]));
+    let (refused, events) = seen(&log, &gate, || block_on(below(&log, 1)));
+    assert_eq!(refused.unwrap_err().code(), "denied");
+    assert_eq!(events, ["open below", "event ERROR", "close below"]);
 }

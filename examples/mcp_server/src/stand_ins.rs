@@ -44,7 +44,7 @@ fn take_mail(stream: TcpStream) -> io::Result<()> {
     let mut to = Vec::new();
     say(&mut stream, "220 stand-in")?;
     while let Some(line) = read_line(&mut stream)? {
-        let (verb, rest) = line.split_at(line.len().min(4));
+        let (verb, rest) = line.split_at_checked(4).unwrap_or_default();
         match verb.to_ascii_uppercase().as_str() {
             "EHLO" | "HELO" | "MAIL" | "NOOP" => say(&mut stream, "250 fine")?,
             "RCPT" if rest.contains("<full@") => say(&mut stream, "552 this mailbox is full")?,

@@ -13,6 +13,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use portcullis::adapters::rmcp::Json;
 use portcullis::permit::BeforeSideEffect;
 use portcullis::{Cost, HttpClient, Locked, boundary, budgeted, once};
+use reqwest::StatusCode;
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::schemars::{self, JsonSchema};
@@ -134,7 +135,8 @@ impl Office {
         let request = request.header(HeaderName::from_static("idempotency-key"), key);
         let request = request.json(&serde_json::json!({ "order": order, "cents": cents }));
         let response = request.send(&permit).await.map_err(Failure::unknown)?;
-        if response.status().is_client_error() {
+        // No other answer says for sure that no money moves.
+        if matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) {
             return Err(Failure::Wrong(response.text().await.map_err(Failure::unknown)?));
         }
         let response = response.error_for_status().map_err(Failure::unknown)?;
