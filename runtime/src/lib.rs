@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod adapters;
 pub mod authority;
 mod boundary;
 pub mod budget;
@@ -41,7 +42,7 @@ pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
 pub use portcullis_macros::{boundary, budgeted, guarded, once, unguarded};
-pub use refused::{Kind, Refused};
+pub use refused::{Kind, Next, Refused};
 /// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction.
 #[cfg(feature = "sqlite")]
 pub use rusqlite;

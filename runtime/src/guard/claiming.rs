@@ -60,6 +60,22 @@ impl<P> Claiming<P> {
         self.keeping.read(&begun.action, kept).map_err(|why| unreadable(begun, &why))
     }
 
+    /// The settlement of a result that counts as it is.
+    fn committed<R: Replay>(
+        &self,
+        begun: &Begun,
+        encoded: Result<(String, R::Value), String>,
+        result: R,
+    ) -> (Settlement, R) {
+        match encoded {
+            Ok((json, value)) => (Settlement::Committed(self.keep(begun, json)), R::from_value(value)),
+            Err(error) => {
+                tracing::warn!(target: "portcullis", action = &*begun.action, error, "the result can't be kept as a receipt: retries will get `receipt_unreadable`");
+                (Settlement::Committed(Receipt::Unencodable), result)
+            }
+        }
+    }
+
     /// The body has settled in a transaction of its own: what it returns is what it has put on record there.
     fn finish_inside<R: Replay>(&mut self, begun: &Begun, kept: Kept, result: R) -> Finish<R> {
         let read = self.keeping.read(&begun.action, kept.clone());
@@ -211,7 +227,7 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
         let action = &*begun.action;
         let Stage::Held(held) = &self.stage else { unreachable!("a body runs under its claim") };
         let (settlement, result) = match result.as_result() {
-            Ok(value) => {
+            Ok(value) if !result.is_failed_value() => {
                 if held.did_not_happen() {
                     tracing::warn!(target: "portcullis", action, "did_not_happen() was said, and Ok returned: Ok counts");
                     held.put_in_audit("did_not_happen_ignored", action);
@@ -219,15 +235,14 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
                 if let Some(kept) = held.settled_inside() {
                     return self.finish_inside(begun, kept, result);
                 }
-                match encode::<R>(value) {
-                    Ok((json, value)) => (Settlement::Committed(self.keep(begun, json)), R::from_value(value)),
-                    Err(error) => {
-                        tracing::warn!(target: "portcullis", action, error, "the result can't be kept as a receipt: retries will get `receipt_unreadable`");
-                        (Settlement::Committed(Receipt::Unencodable), result)
-                    }
-                }
+                self.committed(begun, encode::<R>(value), result)
             }
-            Err(_) if held.did_not_happen() => (Settlement::Released("did_not_happen"), result),
+            Ok(_) | Err(_) if held.did_not_happen() => (Settlement::Released("did_not_happen"), result),
+            Ok(value) => match self.policy.decide_value() {
+                OnErr::Hold => (Settlement::InDoubt("err"), result),
+                OnErr::Release => (Settlement::Released("err"), result),
+                OnErr::Record => self.committed(begun, encode::<R>(value), result),
+            },
             Err(error) => {
                 let settlement = match self.policy.decide(error) {
                     OnErr::Hold => Settlement::InDoubt("err"),
@@ -263,9 +278,9 @@ impl<R: Replay, P: ErrorPolicy<R::Error>> Layer<R> for Claiming<P> {
             None => unsettled(begun, "the ledger has stopped without an answer"),
         };
         match result.as_result() {
-            Ok(value) => Err(refusal.carrying(carried(value))),
+            Ok(value) if !result.is_failed_value() => Err(refusal.carrying(carried(value))),
             // The body's own error says more than that the ledger did not hear of it: unheard of, the claim is in doubt, at most.
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 tracing::warn!(target: "portcullis", action = &*begun.action, code = refusal.code(), reason = refusal.reason(), "the error was not settled");
                 Ok(result)
             }
