@@ -140,7 +140,7 @@ fn is_over(kept_until: Option<i64>, now_ms: i64) -> bool {
 }
 
 /// A stored claim's state, without what it carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Pending,
     Committed,
@@ -194,7 +194,7 @@ impl Known {
 }
 
 /// Who has settled a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum By {
     /// The attempt itself, or the store in its name.
     Attempt,

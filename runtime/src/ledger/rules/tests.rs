@@ -9,6 +9,7 @@ use super::*;
 
 mod acts;
 mod doubt;
+mod model;
 mod walk;
 
 const FINGERPRINT: Fingerprint = Fingerprint([1; 32]);
