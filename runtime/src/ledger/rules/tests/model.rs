@@ -421,6 +421,7 @@ impl Rules {
 }
 
 /// Visits every state, and says how many there are.
+#[expect(clippy::print_stdout, reason = "how many there are is a result")]
 fn visit(model: Rules, expected: &[Seen], never: &[Seen]) -> usize {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let checked = model.checker().threads(threads).spawn_bfs().join();
