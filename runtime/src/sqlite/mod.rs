@@ -13,13 +13,13 @@ mod chain;
 mod clock;
 mod file;
 mod owners;
+mod reader;
 mod schema;
 mod trouble;
 mod turn;
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,9 @@ use uuid::Uuid;
 
 pub(crate) use chain::{Entry as ChainEntry, append, verify};
 pub(crate) use clock::{millis, now_ms, time, when};
-pub(crate) use file::{Place, default_path};
+pub(crate) use file::{DatabaseFile, Place, default_path};
 pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use reader::Reader;
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
 pub(crate) use turn::retry;
 
@@ -57,33 +58,27 @@ pub(crate) struct Database {
     connection: Option<Connection>,
     /// Which ledger this is, whatever its path.
     pub(crate) ledger: Uuid,
-    on_disk: Option<OnDisk>,
+    file: Option<DatabaseFile>,
     flush: Flush,
     slice: turn::Slice,
     pid: u32,
-}
-
-struct OnDisk {
-    path: PathBuf,
-    identity: (u64, u64),
-    side: Arc<SideFile>,
 }
 
 impl Database {
     /// Opens, checks and, if need be, sets up or migrates the database. Safe with any number of processes at once.
     pub(crate) fn open(place: &Place, create: Create, until: Instant) -> Result<Self, Trouble> {
         place.check_name()?;
-        let (connection, on_disk) = match place {
+        let (connection, file) = match place {
             Place::Memory => (Connection::open_in_memory()?, None),
             Place::File(path) => {
-                let (connection, on_disk) = open_file(path, create, until)?;
-                (connection, Some(on_disk))
+                let (connection, file) = open_file(path, create, until)?;
+                (connection, Some(file))
             }
         };
         let mut database = Database {
             connection: Some(connection),
             ledger: Uuid::nil(),
-            on_disk,
+            file,
             flush: Flush::Disk,
             slice: turn::Slice::default(),
             pid: std::process::id(),
@@ -97,9 +92,9 @@ impl Database {
         self.connection.as_ref().ok_or_else(|| Trouble::new(TroubleKind::Closed, "the connection was given up"))
     }
 
-    /// Which file it is, by device and inode; `None` in memory.
-    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
-        self.on_disk.as_ref().map(|disk| disk.identity)
+    /// Which file it is; `None` in memory.
+    pub(crate) fn file(&self) -> Option<&DatabaseFile> {
+        self.file.as_ref()
     }
 
     /// The connection was given up: open anew.
@@ -122,23 +117,14 @@ impl Database {
         Ok(owner)
     }
 
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.on_disk.as_ref().map(|disk| disk.path.as_path())
-    }
-
     /// Where the locks of the owners are; `None` in memory.
     pub(crate) fn side(&self) -> Option<&Arc<SideFile>> {
-        self.on_disk.as_ref().map(|disk| &disk.side)
+        self.file.as_ref().map(DatabaseFile::side)
     }
 
     /// The path still leads to the file that was opened. One `stat`.
     pub(crate) fn still_there(&self) -> Result<(), Trouble> {
-        let Some(disk) = &self.on_disk else { return Ok(()) };
-        match std::fs::metadata(&disk.path) {
-            Ok(found) if (found.dev(), found.ino()) == disk.identity => Ok(()),
-            Ok(_) => Err(Trouble::new(TroubleKind::Replaced, "another file has taken its place while it was open")),
-            Err(error) => Err(Trouble::new(TroubleKind::Replaced, "it was removed while it was open").because(error)),
-        }
+        self.file.as_ref().map_or(Ok(()), DatabaseFile::still_there)
     }
 
     /// Runs `body` in one write transaction and commits it.
@@ -190,7 +176,7 @@ impl Database {
 
     /// Puts everything that this connection sees into the database file itself, and flushes that (invariant 2).
     pub(crate) fn checkpoint(&self, until: Instant) -> Result<(), Trouble> {
-        if self.on_disk.is_none() {
+        if self.file.is_none() {
             return Ok(());
         }
         turn::retry(until, || {
@@ -217,7 +203,7 @@ impl Drop for Database {
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("Database").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -242,7 +228,7 @@ impl Drop for Transaction<'_> {
     }
 }
 
-fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, OnDisk), Trouble> {
+fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, DatabaseFile), Trouble> {
     let is_new = file::check(path, create)?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create == Create::Yes {
@@ -280,8 +266,7 @@ fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection,
         Ok(())
     })?;
     drop(turn);
-    let found = std::fs::metadata(&path).map_err(|error| Trouble::io("it can't be looked at", error))?;
-    Ok((connection, OnDisk { path, identity: (found.dev(), found.ino()), side }))
+    Ok((connection, DatabaseFile::new(path, side)?))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde_json::json;
@@ -16,7 +16,7 @@ use super::writer::{Answer, Waiting};
 use crate::sqlite::{ChainEntry, Holder, OwnerId, SideFile, Trouble, append, holder, millis, now_ms};
 
 /// Actions by namespace and name, as they are on record: nobody ever changes them.
-pub(super) type Actions = HashMap<String, HashMap<String, Rc<Action>>>;
+pub(super) type Actions = HashMap<String, HashMap<String, Arc<Action>>>;
 
 const REMEMBERED: usize = 4096;
 
@@ -140,23 +140,23 @@ fn known_action(
     context: &Context<'_>,
     actions: &mut Actions,
     request: &ClaimRequest,
-) -> Result<Option<Rc<Action>>, Trouble> {
+) -> Result<Option<Arc<Action>>, Trouble> {
     let known = actions.get(&request.namespace).and_then(|names| names.get(&request.action));
     if let Some(action) = known {
-        return Ok(Some(Rc::clone(action)));
+        return Ok(Some(Arc::clone(action)));
     }
     let found = rows::find_action(context.connection, &request.namespace, &request.action)?;
     Ok(found.map(|action| remember(actions, request, action)))
 }
 
-fn remember(actions: &mut Actions, request: &ClaimRequest, action: Action) -> Rc<Action> {
-    let action = Rc::new(action);
+fn remember(actions: &mut Actions, request: &ClaimRequest, action: Action) -> Arc<Action> {
+    let action = Arc::new(action);
     // A name may be computed at run time: what is remembered must not grow with the data.
     if actions.values().map(HashMap::len).sum::<usize>() >= REMEMBERED {
         actions.clear();
     }
     let names = actions.entry(request.namespace.clone()).or_default();
-    names.insert(request.action.clone(), Rc::clone(&action));
+    names.insert(request.action.clone(), Arc::clone(&action));
     action
 }
 

@@ -1,0 +1,157 @@
+//! What can be answered without the writer: claims that are settled.
+//!
+//! # Invariants
+//! 1. Only what no later settlement can change is answered here: receipts, recorded errors, and refusals that hold in every
+//!    later state. What is pending or in doubt goes through the queue, behind the settlements that are on their way.
+//! 2. The fingerprint is compared first, also with what is remembered.
+//! 3. Closed while a commit is in question: what can be read then may never have reached the disk.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::super::{ClaimRequest, Claimed};
+use super::apply::{self, Actions};
+use super::receipts::{Kept, Known, Receipts};
+use super::rows;
+use super::writer::Answer;
+use crate::refused::Kind;
+use crate::sqlite::{DatabaseFile, OwnerId, Reader, Trouble, now_ms};
+
+/// How many connections are kept for whoever asks next.
+const READERS: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Front {
+    desk: Mutex<Option<Desk>>,
+    receipts: Receipts,
+}
+
+/// Where to read, while reading is possible.
+#[derive(Debug)]
+struct Desk {
+    file: DatabaseFile,
+    owner: OwnerId,
+    cap: usize,
+    readers: Vec<Looker>,
+    /// Readers of an earlier opening are not to come back.
+    opening: u64,
+}
+
+/// A connection that only reads.
+#[derive(Debug)]
+struct Looker {
+    reader: Reader,
+    actions: Actions,
+}
+
+/// What was found.
+#[derive(Debug)]
+#[must_use]
+pub(super) enum Look {
+    /// This is the answer.
+    Settled(Claimed),
+    /// It needs a write.
+    Fresh,
+    /// Ask the writer.
+    Unclear,
+}
+
+impl Front {
+    pub(super) fn new() -> Self {
+        Front { desk: Mutex::new(None), receipts: Receipts::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Desk>> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn open(&self, file: DatabaseFile, owner: OwnerId, cap: usize) {
+        static OPENINGS: AtomicU64 = AtomicU64::new(0);
+        let opening = OPENINGS.fetch_add(1, Ordering::Relaxed);
+        *self.lock() = Some(Desk { file, owner, cap, readers: Vec::new(), opening });
+    }
+
+    /// Nothing is read, and nothing remembered, until it is opened again (invariant 3).
+    pub(super) fn close(&self) {
+        *self.lock() = None;
+        self.receipts.forget();
+    }
+
+    /// From memory: blocks on no disk.
+    pub(super) fn remembered(&self, request: &ClaimRequest) -> Option<Claimed> {
+        let found = self.receipts.get(request, now_ms())?;
+        let file = self.lock().as_ref().map(|desk| desk.file.clone())?;
+        // A ledger that has gone answers nothing, not even this.
+        file.still_there().is_ok().then_some(found)
+    }
+
+    /// From the file, on this thread.
+    pub(super) fn look(&self, request: &ClaimRequest) -> Look {
+        let (file, owner, cap, opening, looker) = match &mut *self.lock() {
+            Some(desk) => (desk.file.clone(), desk.owner, desk.cap, desk.opening, desk.readers.pop()),
+            None => return Look::Unclear,
+        };
+        if file.still_there().is_err() {
+            return Look::Unclear;
+        }
+        let looker = match looker {
+            Some(looker) => Ok(looker),
+            None => file.reader().map(|reader| Looker { reader, actions: Actions::new() }),
+        };
+        let Ok(mut looker) = looker else { return Look::Unclear };
+        // A reader that has failed is not used again, and the writer says what is wrong.
+        let Ok(look) = looker.look(&file, owner, cap, request, &self.receipts) else { return Look::Unclear };
+        if let Some(desk) = &mut *self.lock()
+            && desk.opening == opening
+            && desk.readers.len() < READERS
+        {
+            desk.readers.push(looker);
+        }
+        look
+    }
+}
+
+impl Looker {
+    fn look(
+        &mut self,
+        file: &DatabaseFile,
+        owner: OwnerId,
+        cap: usize,
+        request: &ClaimRequest,
+        receipts: &Receipts,
+    ) -> Result<Look, Trouble> {
+        let connection = self.reader.connection()?;
+        let context = apply::Context { connection, side: Some(file.side()), owner, cap };
+        let claimed = match apply::peek(&context, &mut self.actions, request)? {
+            None => return Ok(Look::Fresh),
+            Some(Answer::Claimed(claimed)) => claimed,
+            Some(Answer::Park(_) | Answer::Settled(_) | Answer::Audited) => return Ok(Look::Unclear),
+        };
+        Ok(match claimed {
+            Claimed::Run { .. } => Look::Unclear,
+            // Invariant 1.
+            Claimed::Refuse(refused) if refused.kind() == Kind::InDoubt => Look::Unclear,
+            Claimed::Refuse(refused) => Look::Settled(Claimed::Refuse(refused)),
+            Claimed::Replay(Some(receipt)) => {
+                self.keep(Known::Receipt(receipt.clone()), request, receipts)?;
+                Look::Settled(Claimed::Replay(Some(receipt)))
+            }
+            Claimed::ReplayError(error) => {
+                self.keep(Known::Error(error.clone()), request, receipts)?;
+                Look::Settled(Claimed::ReplayError(error))
+            }
+            Claimed::Replay(None) => Look::Settled(Claimed::Replay(None)),
+        })
+    }
+
+    /// Remembers what was just read.
+    fn keep(&self, known: Known, request: &ClaimRequest, receipts: &Receipts) -> Result<(), Trouble> {
+        let action = self.actions.get(&request.namespace).and_then(|names| names.get(&request.action));
+        let row = rows::find(self.reader.connection()?, &request.digest)?;
+        if let (Some(action), Some(row)) = (action, row) {
+            let (fingerprint, place, until) = (row.fingerprint, action.place.clone(), row.kept_until());
+            receipts.keep(request.digest, Kept { known, fingerprint, place, until });
+        }
+        Ok(())
+    }
+}
