@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::authority::{Authority, Device};
 use crate::budget::{Cost, Limits};
 use crate::gate::{LedgerPlan, Plan, Portcullis};
+use crate::ledger::{Receipts, Seal};
 use crate::refused::{Kind, Refused};
 use crate::tasks::settings::layer::{self, Layer};
 
@@ -72,6 +73,7 @@ pub struct Builder {
     ledger: Option<LedgerChoice>,
     deadline: Option<Duration>,
     limits: Option<Limits>,
+    receipts: Receipts,
     file: Option<PathBuf>,
     unwinds: bool,
 }
@@ -140,6 +142,19 @@ impl Builder {
         self
     }
 
+    /// How large a receipt may be, in bytes, after the [`seal`](Self::seal): default 1 MiB. What is larger is committed without its
+    /// receipt: the first caller gets its result and a warning is logged, and retries are refused as `receipt_too_large`.
+    pub fn max_receipt(mut self, bytes: usize) -> Self {
+        self.receipts.max = bytes;
+        self
+    }
+
+    /// Redacts or encrypts receipts before they are stored.
+    pub fn seal(mut self, seal: impl Seal) -> Self {
+        self.receipts.seal = Some(Arc::new(seal));
+        self
+    }
+
     /// How long the authority may take, from the question to the parsed answer: default 2 s, at most 3 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -172,7 +187,7 @@ impl Builder {
     /// The configuration is unusable. That no authority is configured is no error here: boundaries will be refused as
     /// `not_configured`, while `#[once]` and `#[budgeted]` need none.
     pub fn build(self) -> Result<Portcullis, ConfigError> {
-        let Builder { namespace, authority, device, ledger, deadline, limits, file, unwinds } = self;
+        let Builder { namespace, authority, device, ledger, deadline, limits, receipts, file, unwinds } = self;
         // A testing gate must not depend on the machine that it runs on.
         let found = if unwinds { Found::default() } else { Found::gather(file.as_deref())? };
 
@@ -211,7 +226,7 @@ impl Builder {
             LedgerChoice::Url(url) => Box::new(move || crate::ledger::open(&url)),
         };
         let namespace = namespace.or_else(|| found.first(|settings| settings.namespace.clone()));
-        Portcullis::build(Plan { namespace, authority, ledger, deadline, limits, unwinds })
+        Portcullis::build(Plan { namespace, authority, ledger, receipts, deadline, limits, unwinds })
     }
 }
 

@@ -14,8 +14,12 @@ use uuid::Uuid;
 
 use crate::refused::Refused;
 
+mod doubt;
+mod events;
 pub(crate) mod fingerprint;
+mod inside;
 pub(crate) mod key;
+mod receipts;
 pub(crate) mod rules;
 
 #[cfg(feature = "sqlite")]
@@ -25,7 +29,14 @@ mod sqlite;
 
 pub(crate) use crate::ticket::{Reply, Ticket};
 #[cfg(feature = "sqlite")]
-pub use admin::{ClaimState, Event, Filter, Ledger, Owner, Record};
+pub use admin::{By, ClaimState, Event, Exported, Filter, Ledger, Owner, Record, Swept};
+pub(crate) use doubt::Evidence;
+pub use doubt::{Doubt, Note, Reconciled};
+pub(crate) use inside::Inside;
+pub use inside::SettleIn;
+pub(crate) use receipts::Receipts;
+pub use receipts::{Seal, Sealing};
+pub(crate) use rules::Ways;
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +65,28 @@ pub(crate) struct ClaimRequest {
     pub(crate) wait_until: Option<Instant>,
     /// How long the receipt is to be kept. `None`: for ever.
     pub(crate) retain: Option<Duration>,
+    /// The effect and the settlement are one transaction in the ledger's own database.
+    pub(crate) transactional: bool,
+    /// What the caller can do about a doubt.
+    pub(crate) ways: Ways,
+    /// What it has found out about one: applied first, once, and only if that doubt is still the one that stands.
+    pub(crate) resolution: Option<Resolution>,
+}
+
+/// What a reconcile function has found out about one doubt.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolution {
+    pub(crate) epoch: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) verdict: Verdict,
+}
+
+/// What happened, as far as the provider knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Happened(Receipt),
+    DidNotHappen,
+    Unknown,
 }
 
 /// What the caller must do next.
@@ -62,33 +95,49 @@ pub(crate) struct ClaimRequest {
 pub(crate) enum Claimed {
     /// Run the body, then settle with this epoch.
     Run { epoch: u64 },
-    /// Give this receipt again. `None`: it was committed without a body.
-    Replay(Option<Vec<u8>>),
+    /// Give this receipt again.
+    Replay(Kept),
     /// Give this recorded error again.
-    ReplayError(Vec<u8>),
+    ReplayError(Kept),
+    /// It is in doubt, and may be asked about: claim again with a [`Resolution`].
+    Reconcile(Box<Evidence>),
     /// Do not run.
     Refuse(Refused),
+}
+
+/// A result or a recorded error, as the ledger holds it: JSON, or what a seal has made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) text: String,
+    pub(crate) sealed: bool,
+}
+
+/// What is left of a committed claim's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    Kept(Kept),
+    /// A person committed it without one.
+    Absent,
+    /// It can't be written as JSON.
+    Unencodable,
+    TooLarge,
+    /// The seal failed, and without it nothing is stored.
+    Unsealed,
 }
 
 /// How a started body ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Settlement {
-    /// It happened. `None`: the result could not be encoded, or was too large.
-    Committed(Option<Vec<u8>>, ReceiptLoss),
+    /// It happened.
+    Committed(Receipt),
     /// The error is the outcome (`on_err = "record"`).
-    Failed(Vec<u8>),
+    Failed(Kept),
     /// Nobody knows: the text says how it ended (`panic`, `cancelled`, `err`).
     InDoubt(&'static str),
+    /// It has not ended, and was to have: in doubt, while the body runs on.
+    Overdue,
     /// The effect surely did not happen: the key is free again, for the same payload.
     Released(&'static str),
-}
-
-/// Why a committed claim has no receipt body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReceiptLoss {
-    None,
-    Unencodable,
-    TooLarge,
 }
 
 /// A settlement on its way to the store.
@@ -98,6 +147,17 @@ pub(crate) struct SettleRequest {
     pub(crate) epoch: u64,
     pub(crate) attempt: Attempt,
     pub(crate) settlement: Settlement,
+    /// Its flush is not waited for.
+    pub(crate) lazy: bool,
+}
+
+/// A note from inside a body, on its way to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct NoteRequest {
+    pub(crate) digest: Digest,
+    pub(crate) epoch: u64,
+    pub(crate) action: String,
+    pub(crate) note: Vec<u8>,
 }
 
 /// What became of a settlement.
@@ -124,12 +184,16 @@ pub(crate) struct AuditRecord {
     pub(crate) at: SystemTime,
 }
 
-/// A place that keeps claims. Every method returns at once; the work is done by the store's own threads, in the order of the calls.
+/// A place that keeps claims. Every method returns at once. A claim or a settlement is begun at the latest when its ticket is polled,
+/// waited for or dropped; everything else with the call. What is begun is done in that order: by the store's own threads, or on
+/// the thread of a caller that blocks anyway.
 ///
 /// A caller that drops the ticket of a claim before it is answered gives the claim up: the store releases it.
 pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed>;
     fn settle(&self, request: SettleRequest) -> Ticket<Settled>;
+    /// Puts a note beside a claim, durably. It changes nothing, so it is taken from every attempt, also from one that is outdated.
+    fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>>;
     /// Appended with the next commit. The ticket resolves when the record survives the end of this process (it survives a
     /// power cut as soon as anything else is flushed: a record is never flushed for itself).
     fn audit(&self, record: AuditRecord) -> Ticket<()>;

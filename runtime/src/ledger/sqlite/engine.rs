@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use super::super::{ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Ticket};
 use super::front::Look;
-use super::queue::{Claiming, Op, Settling, Shared};
+use super::queue::{Claiming, Op, Seen, Settling, Shared};
 use super::writer::Writer;
 use super::{Limits, forked, messages};
 use crate::sqlite::Place;
@@ -17,7 +17,7 @@ use crate::ticket::Job;
 
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
-    writer: Mutex<Writer>,
+    pub(super) writer: Mutex<Writer>,
 }
 
 impl Engine {
@@ -72,8 +72,10 @@ impl Served {
     fn serve(self) {
         let Engine { shared, writer } = &*self.0;
         while shared.wait() {
-            let batch = shared.take().into_iter().filter_map(|op| answer_settled(shared, op)).collect();
+            shared.sort_out(|claiming| look(shared, claiming));
             let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            // Not before there is a writer to do it: who comes now must not overtake it.
+            let batch = shared.take();
             self.0.work(writer, batch);
         }
     }
@@ -88,21 +90,20 @@ impl Drop for Served {
 }
 
 /// Answers a claim that is settled already, before there is a writer to wait for.
-fn answer_settled(shared: &Shared, op: Op) -> Option<Op> {
-    match op {
-        Op::Claim(mut claiming) if !claiming.fresh && !claiming.reply.is_abandoned() => {
-            match shared.front.look(&claiming.request) {
-                Look::Settled(claimed) => {
-                    claiming.reply.send(claimed);
-                    return None;
-                }
-                Look::Fresh => claiming.fresh = true,
-                Look::Unclear => {}
-            }
-            Some(Op::Claim(claiming))
-        }
-        Op::Claim(_) | Op::Settle(_) | Op::Audit(_) | Op::Drain(_) => Some(op),
+fn look(shared: &Shared, mut claiming: Box<Claiming>) -> Option<Box<Claiming>> {
+    // One whose caller has gone is left to the writer, who lets go of it.
+    if claiming.seen != Seen::NotYet || claiming.reply.is_abandoned() {
+        return Some(claiming);
     }
+    claiming.seen = match shared.front.look(&claiming.request) {
+        Look::Settled(claimed) => {
+            claiming.reply.send(claimed);
+            return None;
+        }
+        Look::Fresh => Seen::Fresh,
+        Look::Unclear => Seen::Unclear,
+    };
+    Some(claiming)
 }
 
 /// A claim that nobody has begun with.
@@ -112,7 +113,7 @@ pub(super) struct ClaimJob {
 }
 
 impl ClaimJob {
-    fn push(self, fresh: bool) -> Ticket<Claimed> {
+    fn push(self, seen: Seen) -> Ticket<Claimed> {
         let ClaimJob { engine, request } = self;
         let (digest, attempt) = (request.digest, request.attempt);
         let (reply, ticket) = Ticket::returning({
@@ -121,13 +122,13 @@ impl ClaimJob {
             move |claimed| match claimed {
                 Claimed::Run { epoch } => {
                     let settlement = Settlement::Released("the caller had gone before the body began");
-                    let request = SettleRequest { digest, epoch, attempt, settlement };
+                    let request = SettleRequest { digest, epoch, attempt, settlement, lazy: false };
                     engine.leave(Op::Settle(Box::new(Settling::new(request, None))));
                 }
-                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Refuse(_) => {}
+                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Reconcile(_) | Claimed::Refuse(_) => {}
             }
         });
-        if let Err(Op::Claim(claiming)) = engine.shared.push(Op::Claim(Box::new(Claiming { request, reply, fresh }))) {
+        if let Err(Op::Claim(claiming)) = engine.shared.push(Op::Claim(Box::new(Claiming { request, reply, seen }))) {
             let refused = messages::draining(&claiming.request.action);
             claiming.reply.send(Claimed::Refuse(refused));
         }
@@ -145,13 +146,13 @@ impl Job<Claimed> for ClaimJob {
         if let Some(refused) = self.forked() {
             return Some(refused);
         }
-        let fresh = match self.engine.shared.front.look(&self.request) {
+        let seen = match self.engine.shared.front.look(&self.request) {
             Look::Settled(claimed) => return Some(claimed),
-            Look::Fresh => true,
-            Look::Unclear => false,
+            Look::Fresh => Seen::Fresh,
+            Look::Unclear => Seen::Unclear,
         };
         let engine = self.engine.clone();
-        let ticket = self.push(fresh);
+        let ticket = self.push(seen);
         engine.lead();
         ticket.wait()
     }
@@ -161,7 +162,7 @@ impl Job<Claimed> for ClaimJob {
             return Ticket::ready(refused);
         }
         let engine = self.engine.clone();
-        let ticket = self.push(false);
+        let ticket = self.push(Seen::NotYet);
         engine.call();
         ticket
     }

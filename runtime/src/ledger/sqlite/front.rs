@@ -11,8 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::{ClaimRequest, Claimed};
 use super::apply::{self, Actions};
-use super::receipts::{Kept, Known, Receipts};
-use super::rows;
+use super::recent::{Outcome, Recent, Settled};
 use super::writer::Answer;
 use crate::refused::Kind;
 use crate::sqlite::{DatabaseFile, OwnerId, Reader, Trouble, now_ms};
@@ -23,7 +22,7 @@ const READERS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Front {
     desk: Mutex<Option<Desk>>,
-    receipts: Receipts,
+    recent: Recent,
 }
 
 /// Where to read, while reading is possible.
@@ -31,7 +30,6 @@ pub(super) struct Front {
 struct Desk {
     file: DatabaseFile,
     owner: OwnerId,
-    cap: usize,
     readers: Vec<Looker>,
     /// Readers of an earlier opening are not to come back.
     opening: u64,
@@ -58,28 +56,33 @@ pub(super) enum Look {
 
 impl Front {
     pub(super) fn new() -> Self {
-        Front { desk: Mutex::new(None), receipts: Receipts::default() }
+        Front { desk: Mutex::new(None), recent: Recent::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Desk>> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn open(&self, file: DatabaseFile, owner: OwnerId, cap: usize) {
+    pub(super) fn open(&self, file: DatabaseFile, owner: OwnerId) {
         static OPENINGS: AtomicU64 = AtomicU64::new(0);
         let opening = OPENINGS.fetch_add(1, Ordering::Relaxed);
-        *self.lock() = Some(Desk { file, owner, cap, readers: Vec::new(), opening });
+        *self.lock() = Some(Desk { file, owner, readers: Vec::new(), opening });
     }
 
     /// Nothing is read, and nothing remembered, until it is opened again (invariant 3).
     pub(super) fn close(&self) {
         *self.lock() = None;
-        self.receipts.forget();
+        self.recent.forget();
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.recent.forget();
     }
 
     /// From memory: blocks on no disk.
     pub(super) fn remembered(&self, request: &ClaimRequest) -> Option<Claimed> {
-        let found = self.receipts.get(request, now_ms())?;
+        let found = self.recent.get(request, now_ms())?;
         let file = self.lock().as_ref().map(|desk| desk.file.clone())?;
         // A ledger that has gone answers nothing, not even this.
         file.still_there().is_ok().then_some(found)
@@ -87,8 +90,8 @@ impl Front {
 
     /// From the file, on this thread.
     pub(super) fn look(&self, request: &ClaimRequest) -> Look {
-        let (file, owner, cap, opening, looker) = match &mut *self.lock() {
-            Some(desk) => (desk.file.clone(), desk.owner, desk.cap, desk.opening, desk.readers.pop()),
+        let (file, owner, opening, looker) = match &mut *self.lock() {
+            Some(desk) => (desk.file.clone(), desk.owner, desk.opening, desk.readers.pop()),
             None => return Look::Unclear,
         };
         if file.still_there().is_err() {
@@ -100,58 +103,52 @@ impl Front {
         };
         let Ok(mut looker) = looker else { return Look::Unclear };
         // A reader that has failed is not used again, and the writer says what is wrong.
-        let Ok(look) = looker.look(&file, owner, cap, request, &self.receipts) else { return Look::Unclear };
+        let Ok((look, settled)) = looker.look(&file, owner, request) else { return Look::Unclear };
         if let Some(desk) = &mut *self.lock()
             && desk.opening == opening
-            && desk.readers.len() < READERS
         {
-            desk.readers.push(looker);
+            if desk.readers.len() < READERS {
+                desk.readers.push(looker);
+            }
+            if let Some(settled) = settled {
+                self.recent.keep(request.digest, settled);
+            }
         }
         look
     }
 }
 
 impl Looker {
+    /// What was found, and what of it is worth remembering.
     fn look(
         &mut self,
         file: &DatabaseFile,
         owner: OwnerId,
-        cap: usize,
         request: &ClaimRequest,
-        receipts: &Receipts,
-    ) -> Result<Look, Trouble> {
-        let connection = self.reader.connection()?;
-        let context = apply::Context { connection, side: Some(file.side()), owner, cap };
-        let claimed = match apply::peek(&context, &mut self.actions, request)? {
-            None => return Ok(Look::Fresh),
-            Some(Answer::Claimed(claimed)) => claimed,
-            Some(Answer::Park(_) | Answer::Settled(_) | Answer::Audited) => return Ok(Look::Unclear),
+    ) -> Result<(Look, Option<Settled>), Trouble> {
+        let context = apply::Context { connection: self.reader.connection()?, side: Some(file.side()), owner };
+        let Some((answer, row)) = apply::peek(&context, &mut self.actions, request)? else {
+            return Ok((Look::Fresh, None));
         };
-        Ok(match claimed {
-            Claimed::Run { .. } => Look::Unclear,
+        let claimed = match answer {
+            Answer::Claimed(claimed) => claimed,
+            Answer::Park(_) | Answer::Settled(_) | Answer::Noted | Answer::Audited => return Ok((Look::Unclear, None)),
+        };
+        let outcome = match &claimed {
+            Claimed::Run { .. } | Claimed::Reconcile(_) => return Ok((Look::Unclear, None)),
             // Invariant 1.
-            Claimed::Refuse(refused) if refused.kind() == Kind::InDoubt => Look::Unclear,
-            Claimed::Refuse(refused) => Look::Settled(Claimed::Refuse(refused)),
-            Claimed::Replay(Some(receipt)) => {
-                self.keep(Known::Receipt(receipt.clone()), request, receipts)?;
-                Look::Settled(Claimed::Replay(Some(receipt)))
-            }
-            Claimed::ReplayError(error) => {
-                self.keep(Known::Error(error.clone()), request, receipts)?;
-                Look::Settled(Claimed::ReplayError(error))
-            }
-            Claimed::Replay(None) => Look::Settled(Claimed::Replay(None)),
-        })
-    }
-
-    /// Remembers what was just read.
-    fn keep(&self, known: Known, request: &ClaimRequest, receipts: &Receipts) -> Result<(), Trouble> {
+            Claimed::Refuse(refused) if refused.kind() == Kind::InDoubt => return Ok((Look::Unclear, None)),
+            Claimed::Refuse(_) => return Ok((Look::Settled(claimed), None)),
+            Claimed::Replay(receipt) => Outcome::Receipt(receipt.clone()),
+            Claimed::ReplayError(error) => Outcome::Error(error.clone()),
+        };
         let action = self.actions.get(&request.namespace).and_then(|names| names.get(&request.action));
-        let row = rows::find(self.reader.connection()?, &request.digest)?;
-        if let (Some(action), Some(row)) = (action, row) {
-            let (fingerprint, place, until) = (row.fingerprint, action.place.clone(), row.kept_until());
-            receipts.keep(request.digest, Kept { known, fingerprint, place, until });
-        }
-        Ok(())
+        let settled = action.zip(row).map(|(action, row)| Settled {
+            outcome,
+            fingerprint: row.fingerprint,
+            place: action.place.clone(),
+            until: row.kept_until(),
+        });
+        Ok((Look::Settled(claimed), settled))
     }
 }

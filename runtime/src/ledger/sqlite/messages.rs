@@ -1,6 +1,7 @@
 //! What a refused caller reads: what is known, since when, who holds it, and where to look.
 
 use super::super::ClaimRequest;
+use super::super::rules::Hint;
 use super::rows::Row;
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Holder, when};
@@ -31,16 +32,29 @@ pub(super) fn in_flight(request: &ClaimRequest, row: &Row, holder: Option<&Holde
     Refused::new(Kind::InFlight, &request.action, why).advise("try again in a moment, or wait for it: `wait = \"5s\"`")
 }
 
-pub(super) fn in_doubt(request: &ClaimRequest, row: &Row, holder: Option<&Holder>) -> Refused {
+pub(super) fn in_doubt(request: &ClaimRequest, row: &Row, holder: Option<&Holder>, hint: Hint) -> Refused {
     let ended = row.ended.as_deref().unwrap_or("no record of how it ended");
     let why = format!(
-        "it was started at {} in {} and its outcome is unknown ({ended}); {}",
+        "it was started at {} in {} and its outcome is unknown ({ended}); {}{}",
         when(row.claimed_ms),
         by(holder),
+        match hint {
+            Hint::None => "",
+            Hint::Running => "its body may still be running; ",
+            Hint::ReconcileLater => "it is too soon to ask the provider (`reconcile_after`); ",
+            Hint::WindowOver => "the time in which the provider deduplicates (`provider_window`) is over; ",
+            Hint::ClockSuspect => "this machine's clock has gone backwards, so times can't be compared; ",
+        },
         look(request)
     );
-    Refused::new(Kind::InDoubt, &request.action, why)
-        .advise("find out whether the effect happened before anything else: it is never run again by itself")
+    Refused::new(Kind::InDoubt, &request.action, why).advise(match hint {
+        Hint::None | Hint::WindowOver | Hint::ClockSuspect => {
+            "find out whether the effect happened before anything else: it is never run again by itself; \
+             `portcullis ledger commit` or `release` says what you found"
+        }
+        Hint::Running => "wait for it, or end its process: what it returns still counts",
+        Hint::ReconcileLater => "try again later",
+    })
 }
 
 pub(super) fn expired(request: &ClaimRequest, row: &Row) -> Refused {
@@ -51,13 +65,19 @@ pub(super) fn expired(request: &ClaimRequest, row: &Row) -> Refused {
 }
 
 pub(super) fn unreadable(request: &ClaimRequest) -> Refused {
-    let why = format!("it happened, and its result could not be written as JSON; {}", look(request));
+    let why = format!("it happened, and its result could not be kept as JSON, or not be sealed; {}", look(request));
     Refused::new(Kind::ReceiptUnreadable, &request.action, why)
         .advise("return a value that serde_json can write and read")
 }
 
-pub(super) fn too_large(request: &ClaimRequest, cap: usize) -> Refused {
-    let why = format!("it happened, and its result was larger than the {cap} bytes that are kept; {}", look(request));
+pub(super) fn absent(request: &ClaimRequest) -> Refused {
+    let why = format!("it happened, by a person's word, and no receipt was given for it; {}", look(request));
+    Refused::new(Kind::ReceiptUnreadable, &request.action, why)
+        .advise("`portcullis ledger commit --receipt` puts one on record, once somebody knows it")
+}
+
+pub(super) fn too_large(request: &ClaimRequest) -> Refused {
+    let why = format!("it happened, and its result was larger than a receipt may be; {}", look(request));
     Refused::new(Kind::ReceiptTooLarge, &request.action, why)
         .advise("return an id or a summary, and keep the rest where it belongs")
 }

@@ -16,22 +16,23 @@
 mod apply;
 mod engine;
 mod front;
+mod inside;
 mod messages;
 mod parked;
 mod queue;
-mod receipts;
-mod rows;
+mod recent;
+pub(super) mod rows;
 mod writer;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, SettleRequest, Settled, Store, Ticket};
+use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
 use engine::Engine;
-use queue::{Auditing, Draining, Op};
+use queue::{Auditing, Draining, Noting, Op};
 
 /// What a store allows itself.
 #[derive(Clone, Copy, Debug)]
@@ -40,13 +41,11 @@ pub(super) struct Limits {
     pub(super) busy: Duration,
     /// How long a settlement is tried again.
     pub(super) settle: Duration,
-    /// How large a receipt may be, in bytes.
-    pub(super) receipt: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { busy: Duration::from_secs(5), settle: Duration::from_secs(15), receipt: 1 << 20 }
+        Limits { busy: Duration::from_secs(5), settle: Duration::from_secs(15) }
     }
 }
 
@@ -85,6 +84,15 @@ impl Store for SqliteStore {
             return Ticket::ready(Settled::Unsettled(forked().to_string()));
         }
         Ticket::of(engine::SettleJob { engine: self.engine.clone(), request })
+    }
+
+    fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>> {
+        if self.engine.shared.is_foreign() {
+            return Ticket::ready(Err(forked().refuse(&request.action, "the note is not on record")));
+        }
+        let (reply, ticket) = Ticket::new();
+        self.engine.leave(Op::Note(Box::new(Noting { request, reply })));
+        ticket
     }
 
     fn audit(&self, record: AuditRecord) -> Ticket<()> {

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::super::{AuditRecord, ClaimRequest, Claimed, Reply, SettleRequest, Settled};
+use super::super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, Reply, SettleRequest, Settled};
 use super::Limits;
 use super::front::Front;
+use crate::refused::Refused;
 use crate::sqlite::Place;
 
 /// How many operations share one transaction at most.
@@ -17,8 +18,17 @@ const BATCH: usize = 512;
 pub(super) struct Claiming {
     pub(super) request: ClaimRequest,
     pub(super) reply: Reply<Claimed>,
-    /// It was looked up a moment ago, and needs a write.
-    pub(super) fresh: bool,
+    pub(super) seen: Seen,
+}
+
+/// What was found for a claim outside of the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    NotYet,
+    /// It needs a write.
+    Fresh,
+    /// Only the writer can tell.
+    Unclear,
 }
 
 #[derive(Debug)]
@@ -49,6 +59,12 @@ pub(super) struct Auditing {
 }
 
 #[derive(Debug)]
+pub(super) struct Noting {
+    pub(super) request: NoteRequest,
+    pub(super) reply: Reply<Result<(), Refused>>,
+}
+
+#[derive(Debug)]
 pub(super) struct Draining {
     pub(super) until: Instant,
     pub(super) reply: Reply<bool>,
@@ -58,8 +74,20 @@ pub(super) struct Draining {
 pub(super) enum Op {
     Settle(Box<Settling>),
     Claim(Box<Claiming>),
+    Note(Box<Noting>),
     Audit(Box<Auditing>),
     Drain(Draining),
+}
+
+impl Op {
+    /// Need its flush not be waited for?
+    pub(super) fn is_lazy(&self) -> bool {
+        match self {
+            Op::Audit(_) => true,
+            Op::Settle(settling) => settling.request.lazy,
+            Op::Claim(_) | Op::Note(_) | Op::Drain(_) => false,
+        }
+    }
 }
 
 /// What a store's callers and its writer share.
@@ -75,7 +103,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Queue {
     settles: VecDeque<Op>,
-    claims: VecDeque<Op>,
+    claims: VecDeque<Box<Claiming>>,
     others: VecDeque<Op>,
     /// No new claims.
     draining: bool,
@@ -83,11 +111,18 @@ struct Queue {
     closed: bool,
     /// A thread is there to take from the queue.
     served: bool,
+    /// The thread looks at claims that are not in here meanwhile.
+    looking: bool,
     /// When the writer has something to look after, whether anything has come in or not.
     wake_at: Option<Instant>,
 }
 
 impl Queue {
+    /// Everything that waits; to be dropped outside of the lock, for replies may queue something again.
+    fn empty(&mut self) -> impl Sized + use<> {
+        (std::mem::take(&mut self.settles), std::mem::take(&mut self.claims), std::mem::take(&mut self.others))
+    }
+
     fn is_empty(&self) -> bool {
         self.settles.is_empty() && self.claims.is_empty() && self.others.is_empty()
     }
@@ -118,11 +153,11 @@ impl Shared {
     /// Queues an operation, and calls nobody. A claim comes back if no more are taken.
     pub(super) fn push(&self, op: Op) -> Result<(), Op> {
         let mut queue = self.lock();
-        match &op {
+        match op {
             Op::Claim(_) if queue.draining => return Err(op),
-            Op::Claim(_) => queue.claims.push_back(op),
+            Op::Claim(claiming) => queue.claims.push_back(claiming),
             Op::Settle(_) => queue.settles.push_back(op),
-            Op::Audit(_) => queue.others.push_back(op),
+            Op::Note(_) | Op::Audit(_) => queue.others.push_back(op),
             Op::Drain(_) => {
                 queue.draining = true;
                 queue.others.push_back(op);
@@ -136,18 +171,30 @@ impl Shared {
         let mut queue = self.lock();
         let Queue { settles, claims, others, .. } = &mut *queue;
         let mut batch = Vec::with_capacity(BATCH.min(settles.len() + claims.len() + others.len()));
-        for from in [settles, claims, others] {
-            let count = from.len().min(BATCH - batch.len());
-            batch.extend(from.drain(..count));
-        }
+        batch.extend(settles.drain(..settles.len().min(BATCH)));
+        batch.extend(claims.drain(..claims.len().min(BATCH - batch.len())).map(Op::Claim));
+        batch.extend(others.drain(..others.len().min(BATCH - batch.len())));
         batch
+    }
+
+    /// Has `look` answer claims where they wait; those that it gives back wait on, before the others.
+    pub(super) fn sort_out(&self, look: impl FnMut(Box<Claiming>) -> Option<Box<Claiming>>) {
+        let mut queue = self.lock();
+        queue.looking = true;
+        let claims = std::mem::take(&mut queue.claims);
+        drop(queue);
+        let mut rest: VecDeque<_> = claims.into_iter().filter_map(look).collect();
+        let mut queue = self.lock();
+        rest.append(&mut queue.claims);
+        queue.claims = rest;
+        queue.looking = false;
     }
 
     /// Puts claims back before the others.
     pub(super) fn put_back(&self, claims: impl DoubleEndedIterator<Item = Claiming>) {
         let mut queue = self.lock();
         for claiming in claims.rev() {
-            queue.claims.push_front(Op::Claim(Box::new(Claiming { fresh: false, ..claiming })));
+            queue.claims.push_front(Box::new(Claiming { seen: Seen::NotYet, ..claiming }));
         }
     }
 
@@ -164,9 +211,9 @@ impl Shared {
             Err(error) => {
                 tracing::error!(%error, "the ledger's thread can't be started");
                 // Their tickets resolve to "unknown", and the next call tries again.
-                let Queue { settles, claims, others, .. } = std::mem::take(&mut *queue);
+                let left = queue.empty();
                 drop(queue);
-                drop((settles, claims, others));
+                drop(left);
             }
         }
     }
@@ -206,10 +253,10 @@ impl Shared {
     pub(super) fn abandon(&self) {
         let mut queue = self.lock();
         queue.served = false;
-        let (settles, claims, others) =
-            (std::mem::take(&mut queue.settles), std::mem::take(&mut queue.claims), std::mem::take(&mut queue.others));
+        queue.looking = false;
+        let left = queue.empty();
         drop(queue);
-        drop((settles, claims, others));
+        drop(left);
     }
 
     pub(super) fn close(&self) {
@@ -225,8 +272,14 @@ impl Shared {
         self.lock().draining
     }
 
+    #[cfg(test)]
+    pub(super) fn is_served(&self) -> bool {
+        self.lock().served
+    }
+
     pub(super) fn is_idle(&self) -> bool {
-        self.lock().is_empty()
+        let queue = self.lock();
+        queue.is_empty() && !queue.looking
     }
 }
 

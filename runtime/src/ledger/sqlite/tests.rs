@@ -7,11 +7,14 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::super::key::Key;
-use super::super::{Attempt, AuditRecord, ClaimState, Digest, Filter, Fingerprint, Ledger, ReceiptLoss};
+use super::super::{
+    Attempt, AuditRecord, ClaimState, Digest, Filter, Fingerprint, Kept, Ledger, Receipt, Settlement, Ways,
+};
 use super::*;
 
 mod faults;
 mod many;
+mod replays;
 mod waiting;
 
 struct Room {
@@ -29,6 +32,12 @@ fn room_with(limits: Limits) -> Room {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::new(Place::File(dir.path().join("ledger.sqlite")), limits));
     Room { dir, store }
+}
+
+/// With others at work on it.
+fn begun<T>(mut ticket: Ticket<T>) -> Ticket<T> {
+    let _ = ticket.is_pending();
+    ticket
 }
 
 impl Room {
@@ -70,15 +79,22 @@ fn request(key: &str) -> ClaimRequest {
         attempt: Attempt(uuid::Uuid::now_v7()),
         wait_until: None,
         retain: None,
+        transactional: false,
+        ways: Ways::default(),
+        resolution: None,
     }
 }
 
+fn kept(text: &str) -> Kept {
+    Kept { text: text.to_owned(), sealed: false }
+}
+
 fn settlement_of(request: &ClaimRequest, epoch: u64, settlement: Settlement) -> SettleRequest {
-    SettleRequest { digest: request.digest, epoch, attempt: request.attempt, settlement }
+    SettleRequest { digest: request.digest, epoch, attempt: request.attempt, settlement, lazy: false }
 }
 
 fn committed(json: &str) -> Settlement {
-    Settlement::Committed(Some(json.as_bytes().to_vec()), ReceiptLoss::None)
+    Settlement::Committed(Receipt::Kept(kept(json)))
 }
 
 #[track_caller]
@@ -95,7 +111,7 @@ fn refused(claimed: Claimed, kind: Kind) -> Refused {
 #[track_caller]
 fn replayed(claimed: Claimed) -> String {
     match claimed {
-        Claimed::Replay(Some(receipt)) => String::from_utf8(receipt).unwrap(),
+        Claimed::Replay(Kept { text, .. }) => text,
         other => panic!("no receipt: {other:?}"),
     }
 }
@@ -133,7 +149,7 @@ fn another_payload_is_a_conflict_in_every_state() {
     };
     for (key, settlement) in [
         ("committed", Some(committed("1"))),
-        ("failed", Some(Settlement::Failed(b"\"no\"".to_vec()))),
+        ("failed", Some(Settlement::Failed(kept("\"no\"")))),
         ("in doubt", Some(Settlement::InDoubt("panic"))),
         ("open", Some(Settlement::Released("err"))),
         ("pending", None),
@@ -195,8 +211,8 @@ fn a_released_key_runs_again_under_the_next_epoch() {
 fn a_recorded_error_is_given_again() {
     let room = room();
     let (request, epoch) = room.run("o-1");
-    assert!(matches!(room.settle(&request, epoch, Settlement::Failed(b"\"no\"".to_vec())), Settled::Recorded));
-    assert!(matches!(room.claim("o-1"), Claimed::ReplayError(error) if error == b"\"no\""));
+    assert!(matches!(room.settle(&request, epoch, Settlement::Failed(kept("\"no\""))), Settled::Recorded));
+    assert!(matches!(room.claim("o-1"), Claimed::ReplayError(error) if error == kept("\"no\"")));
 }
 
 #[test]
@@ -210,15 +226,16 @@ fn a_lost_acknowledgement_is_asked_again() {
 }
 
 #[test]
-fn a_receipt_that_is_too_large_or_no_text_is_committed_without_it() {
-    let room = room_with(Limits { receipt: 10, ..Limits::default() });
-    for (key, settlement, kind) in [
-        ("large", committed("12345678901"), Kind::ReceiptTooLarge),
-        ("binary", Settlement::Committed(Some(vec![0xff]), ReceiptLoss::None), Kind::ReceiptUnreadable),
-        ("unencodable", Settlement::Committed(None, ReceiptLoss::Unencodable), Kind::ReceiptUnreadable),
+fn a_result_of_which_nothing_is_kept_is_committed_all_the_same() {
+    let room = room();
+    for (key, receipt, kind) in [
+        ("large", Receipt::TooLarge, Kind::ReceiptTooLarge),
+        ("unencodable", Receipt::Unencodable, Kind::ReceiptUnreadable),
+        ("unsealed", Receipt::Unsealed, Kind::ReceiptUnreadable),
+        ("absent", Receipt::Absent, Kind::ReceiptUnreadable),
     ] {
         let (request, epoch) = room.run(key);
-        assert!(matches!(room.settle(&request, epoch, settlement), Settled::Recorded));
+        assert!(matches!(room.settle(&request, epoch, Settlement::Committed(receipt)), Settled::Recorded));
         refused(room.claim(key), kind);
     }
 }
@@ -292,7 +309,7 @@ fn draining_refuses_new_claims_and_waits_for_the_running() {
     let drained = room.store.drain(Instant::now() + Duration::from_secs(20));
     let message = refused(room.claim("o-2"), Kind::Halted).to_string();
     assert!(message.contains("draining"), "{message}");
-    let settled = room.store.settle(settlement_of(&request, epoch, committed("1")));
+    let settled = begun(room.store.settle(settlement_of(&request, epoch, committed("1"))));
     assert_eq!(drained.wait(), Some(true));
     assert!(matches!(settled.wait(), Some(Settled::Recorded)));
 }
