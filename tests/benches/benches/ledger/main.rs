@@ -95,6 +95,7 @@ fn flushes() {
         );
     };
     let room = room();
+    assert!(disk::is_counting(room.path()), "flushes are counted");
     let gate = guarded::gate(&room.path().join("one.sqlite"));
     guarded::many(&gate, 1);
     count("one sync caller", &|| guarded::many(&gate, EFFECTS));
