@@ -7,11 +7,13 @@
 //! 3. Every write transaction begins as `BEGIN IMMEDIATE`, and no connection is left inside one.
 //! 4. An owner's lock is taken before its row is visible, and is given back by nobody but the kernel.
 //! 5. Nothing of this is touched in a forked child.
-//! 6. Nothing but SQLite ever opens the database file: closing a descriptor of it would drop SQLite's own locks.
+//! 6. Nothing but SQLite ever opens the database file: closing a descriptor of it would drop SQLite's own locks. (There are none on
+//!    the log beside it.)
 
 mod chain;
 mod clock;
 mod file;
+mod log;
 mod owners;
 mod reader;
 mod schema;
@@ -38,6 +40,9 @@ pub(crate) use turn::retry;
 /// How long to wait for one's turn to open, before trying without.
 const QUEUE_TO_OPEN: Duration = Duration::from_secs(2);
 
+/// How long the writer tries to empty its log before it goes on without.
+const EMPTY_WITHIN: Duration = Duration::from_millis(5);
+
 /// May opening make a new file?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Create {
@@ -62,6 +67,8 @@ pub(crate) struct Database {
     file: Option<DatabaseFile>,
     flush: Flush,
     slice: turn::Slice,
+    /// If the log is ours to look after.
+    log: Option<log::Log>,
     pid: u32,
 }
 
@@ -82,6 +89,7 @@ impl Database {
             file,
             flush: Flush::Disk,
             slice: turn::Slice::default(),
+            log: None,
             pid: std::process::id(),
         };
         database.ledger = schema::prepare(&mut database, until)?;
@@ -145,6 +153,9 @@ impl Database {
         begun.map_err(Failure::Nothing)?;
         // Armed: error and panic leave by one door, and a connection that is still inside a transaction is closed.
         let mut armed = Transaction { database: self, committing: false };
+        if let Some(log) = &mut armed.database.log {
+            log.make_room();
+        }
         let within = |connection: &Connection| {
             // Another process may have brought the file to a newer schema since it was opened.
             schema::version(connection)?;
@@ -178,6 +189,26 @@ impl Database {
             self.flush = flush;
         }
         Ok(())
+    }
+
+    /// For whoever writes for long: the log is grown ahead, and emptied by [`tend`](Self::tend) instead of by a commit.
+    pub(crate) fn keep_log(&mut self) -> Result<(), Trouble> {
+        if let (Some(connection), Some(file)) = (&mut self.connection, &self.file) {
+            self.log = Some(log::Log::of(connection, file)?);
+        }
+        Ok(())
+    }
+
+    /// Looks after the log; to be called between two transactions, when nobody waits for an answer.
+    pub(crate) fn tend(&mut self) {
+        if self.log.as_mut().map(log::Log::chore) != Some(log::Chore::Empty) {
+            return;
+        }
+        let until = Instant::now() + EMPTY_WITHIN;
+        let _turn = self.side().and_then(|side| turn::queue(side, until));
+        if let Err(trouble) = self.checkpoint(until) {
+            tracing::debug!(%trouble, "the ledger's log is emptied another time");
+        }
     }
 
     /// Puts everything that this connection sees into the database file itself, and flushes that (invariant 2).

@@ -39,6 +39,8 @@ impl DatabaseFile {
         connection.busy_timeout(Duration::ZERO)?;
         connection.pragma_update(None, "query_only", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
+        // For what it carries over from the log.
+        connection.pragma_update(None, "checkpoint_fullfsync", true)?;
         // SQLite opens by path, and reads for the first time here: it must have been this file all along.
         connection.query_row("SELECT count(*) FROM meta", [], |_| Ok(()))?;
         self.still_there()?;

@@ -131,6 +131,9 @@ impl Writer {
         }
         self.look_at_parked();
         self.look_at_drains();
+        if let Some(database) = &mut self.database {
+            database.tend();
+        }
     }
 
     fn serve(&mut self, ops: Vec<Op>) {
@@ -202,6 +205,7 @@ impl Writer {
             self.suspect = false;
         }
         let owner = database.enrol(until)?;
+        database.keep_log()?;
         if let Some(file) = database.file() {
             self.shared.front.open(file.clone(), owner);
         }

@@ -20,7 +20,7 @@ pub fn run() {
     race::run(
         "64 callers, effects a second",
         room.path(),
-        6_400,
+        3_200,
         vec![
             ("bare rusqlite, group commit, 64 tasks", Box::new(|calls| bare_tasks(&runtime, &group, calls))),
             ("64 tasks, through the attribute", Box::new(|calls| guarded_tasks(&runtime, &gate, calls))),

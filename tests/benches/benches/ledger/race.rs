@@ -7,7 +7,7 @@ use crate::disk;
 
 const ROUNDS: usize = 5;
 /// In each round everybody has so many turns, so that what else the machine does falls on everybody alike.
-const TURNS: u32 = 10;
+const TURNS: u32 = 5;
 
 /// A contestant: does so many.
 pub type Turn<'a> = (&'static str, Box<dyn FnMut(u32) + 'a>);
