@@ -1,4 +1,4 @@
-//! The ledger on SQLite beside bare rusqlite: throughput, flushes, processes, growth, replays.
+//! The ledger on SQLite beside bare rusqlite and beside agent-effects: throughput, flushes, processes, growth, replays.
 //!
 //! Each part runs in rounds in which everybody has turns, and gives the medians of the rounds. A round in which the disk gave
 //! fewer than 3 000 flushes a second measures the disk's bad minute: it is marked, and says nothing.
@@ -7,12 +7,13 @@
 //! cargo bench -p portcullis-benches --bench ledger                 # everything
 //! cargo bench -p portcullis-benches --bench ledger -- one many     # these parts only
 //! ```
-//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `replays`. The ledgers lie in `target/tmp`, which must be a disk.
+//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `replays`, `peer` (agent-effects). The ledgers lie in `target/tmp`, which must be a disk.
 
 mod bare;
 mod disk;
 mod guarded;
 mod many;
+mod peer;
 mod processes;
 mod race;
 mod rows;
@@ -29,13 +30,14 @@ fn main() {
         return processes::child(ledger, millis);
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
-    let parts: [(&str, fn()); 6] = [
+    let parts: [(&str, fn()); 7] = [
         ("one", one),
         ("flushes", flushes),
         ("many", many::run),
         ("processes", processes::run),
         ("rows", rows::run),
         ("replays", replays),
+        ("peer", peer::run),
     ];
     for (name, part) in parts {
         if wanted(name) {

@@ -85,7 +85,7 @@ fn a_ledger_that_has_gone_or_is_draining_answers_nothing_from_memory() {
     refused(store.claim(request("o-1")).wait().unwrap(), Kind::LedgerUnavailable);
     std::fs::rename(&kept, room.path()).unwrap();
     assert_eq!(replayed(store.claim(request("o-1")).wait().unwrap()), "1");
-    let _ = begun(store.drain(Instant::now()));
+    drop(store.drain(Instant::now()));
     refused(store.claim(request("o-1")).wait().unwrap(), Kind::Halted);
 }
 
