@@ -111,7 +111,7 @@ pub trait Replay: Outcome + Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned + 'static, E> Replay for Result<T, E> {
+impl<T: Serialize + DeserializeOwned, E> Replay for Result<T, E> {
     type Value = T;
     type Error = E;
     fn as_result(&self) -> Result<&T, &E> {

@@ -50,7 +50,7 @@
 //! `ToolReply` belongs to another crate? Then neither trait can be implemented for it: put it into a `Result`, whose `Ok` and
 //! `Err` say whether the call succeeded.
 
-use std::any::Any;
+use serde::Serialize;
 
 #[cfg(feature = "rig")]
 pub mod rig;
@@ -58,7 +58,7 @@ pub mod rig;
 pub mod rmcp;
 
 /// Does a value that stands in `Ok` say by itself that the call failed?
-pub(crate) fn says_failure(value: &dyn Any) -> bool {
+pub(crate) fn says_failure<T: Serialize>(value: &T) -> bool {
     #[cfg(feature = "rmcp")]
     if rmcp::says_failure(value) {
         return true;

@@ -29,8 +29,8 @@ fn returned_in_a_closure() -> Option<Box<dyn Fn() -> String>> {
 }
 
 #[boundary(before_cost, permit = allowed)]
-fn returned_in_an_iterator() -> Option<Box<dyn Iterator<Item = String>>> {
-    Some(Box::new(std::iter::once(allowed).map(|allowed| format!("{allowed:?}"))))
+fn returned_in_an_iterator() -> Option<std::iter::Once<Permit<'static, BeforeCost>>> {
+    Some(std::iter::once(allowed))
 }
 
 #[boundary(before_cost, permit = allowed)]
