@@ -1,9 +1,10 @@
-//! An answer that another thread will give.
+//! An answer that somebody else will give.
 //!
 //! # Invariants
 //! 1. Every ticket resolves: a [`Reply`] that is dropped unanswered resolves it to `None`.
 //! 2. An answer that nobody takes is not lost: it goes to the reply's `untaken`, whether the ticket was dropped before
 //!    the answer or with the answer inside.
+//! 3. A [`Job`] is begun exactly once: by whoever waits, at the first poll, or when the ticket is dropped.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,10 +12,25 @@ use std::task::{Context, Poll};
 
 use futures_channel::oneshot;
 
-/// An answer that a store's own thread will send. Awaited by asynchronous callers, [`wait`](Ticket::wait)ed for by others.
+/// An answer that is still to come. Awaited by asynchronous callers, [`wait`](Ticket::wait)ed for by others.
 ///
 /// A store that dies drops the sender: the ticket then resolves to `None`, which every caller treats as unknown.
-pub(crate) struct Ticket<T>(oneshot::Receiver<Parcel<T>>);
+pub(crate) struct Ticket<T>(State<T>);
+
+enum State<T> {
+    Known(Option<T>),
+    Sent(oneshot::Receiver<Parcel<T>>),
+    /// Nobody has begun yet.
+    Waiting(Box<dyn Job<T>>),
+}
+
+/// Work whose place is chosen by whoever takes its ticket.
+pub(crate) trait Job<T>: Send {
+    /// The caller blocks anyway: the work may be done on its thread.
+    fn here(self: Box<Self>) -> Option<T>;
+    /// The caller must not be blocked, or has gone: others do the work.
+    fn elsewhere(self: Box<Self>) -> Ticket<T>;
+}
 
 /// The store's end of a [`Ticket`].
 pub(crate) struct Reply<T> {
@@ -42,7 +58,7 @@ impl<T> Ticket<T> {
     /// A ticket and the reply that resolves it.
     pub(crate) fn new() -> (Reply<T>, Self) {
         let (sender, receiver) = oneshot::channel();
-        (Reply { sender, untaken: None }, Ticket(receiver))
+        (Reply { sender, untaken: None }, Ticket(State::Sent(receiver)))
     }
 
     /// The same; an answer that nobody takes is given to `untaken`, on the thread that drops it.
@@ -52,26 +68,69 @@ impl<T> Ticket<T> {
     }
 
     pub(crate) fn ready(value: T) -> Self {
-        let (reply, ticket) = Ticket::new();
-        reply.send(value);
-        ticket
+        Ticket(State::Known(Some(value)))
+    }
+
+    /// The answer of a job that is still to begin.
+    pub(crate) fn of(job: impl Job<T> + 'static) -> Self {
+        Ticket(State::Waiting(Box::new(job)))
+    }
+
+    /// Blocks this thread; works inside any async runtime, and outside of all.
+    pub(crate) fn wait(mut self) -> Option<T> {
+        match std::mem::replace(&mut self.0, State::Known(None)) {
+            State::Known(answer) => answer,
+            State::Sent(receiver) => pollster::block_on(receiver).ok().and_then(open),
+            State::Waiting(job) => job.here(),
+        }
     }
 
     /// `true` until there is an answer, or will be none. Whoever asks is not interested in the answer itself.
     pub(crate) fn is_pending(&mut self) -> bool {
-        matches!(self.0.try_recv(), Ok(None))
+        match self.begun() {
+            State::Known(_) => false,
+            State::Sent(receiver) => matches!(receiver.try_recv(), Ok(None)),
+            State::Waiting(_) => true,
+        }
     }
 
-    /// Blocks this thread; works inside any async runtime, and outside of all.
-    pub(crate) fn wait(self) -> Option<T> {
-        pollster::block_on(self)
+    /// The state once others are at work.
+    fn begun(&mut self) -> &mut State<T> {
+        self.0 = match std::mem::replace(&mut self.0, State::Known(None)) {
+            State::Waiting(job) => {
+                let mut ticket = job.elsewhere();
+                std::mem::replace(&mut ticket.0, State::Known(None))
+            }
+            state @ (State::Known(_) | State::Sent(_)) => state,
+        };
+        &mut self.0
     }
 }
+
+fn open<T>(mut parcel: Parcel<T>) -> Option<T> {
+    parcel.content.take()
+}
+
+// Nothing in it is ever pinned.
+impl<T> Unpin for Ticket<T> {}
 
 impl<T> Future for Ticket<T> {
     type Output = Option<T>;
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        Pin::new(&mut self.0).poll(cx).map(|parcel| parcel.ok().and_then(|mut parcel| parcel.content.take()))
+        match self.begun() {
+            State::Known(answer) => Poll::Ready(answer.take()),
+            State::Sent(receiver) => Pin::new(receiver).poll(cx).map(|parcel| parcel.ok().and_then(open)),
+            State::Waiting(_) => unreachable!("a job hands out a ticket that others resolve"),
+        }
+    }
+}
+
+impl<T> Drop for Ticket<T> {
+    fn drop(&mut self) {
+        // Invariant 3.
+        if let State::Waiting(_) = self.0 {
+            self.begun();
+        }
     }
 }
 

@@ -184,7 +184,9 @@ pub(crate) struct AuditRecord {
     pub(crate) at: SystemTime,
 }
 
-/// A place that keeps claims. Every method returns at once; the work is done by the store's own threads, in the order of the calls.
+/// A place that keeps claims. Every method returns at once. A claim or a settlement is begun at the latest when its ticket is polled,
+/// waited for or dropped; everything else with the call. What is begun is done in that order: by the store's own threads, or on
+/// the thread of a caller that blocks anyway.
 ///
 /// A caller that drops the ticket of a claim before it is answered gives the claim up: the store releases it.
 pub(crate) trait Store: Send + Sync + std::fmt::Debug {

@@ -1,9 +1,10 @@
 //! Where a database may lie.
 
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Create, Trouble, TroubleKind};
+use super::{Create, SideFile, Trouble, TroubleKind};
 
 /// Where a database lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,49 @@ impl Place {
         match self {
             Place::File(path) => path.display().to_string(),
             Place::Memory => "memory".to_owned(),
+        }
+    }
+}
+
+/// A file that was opened: this one and no other that may come to lie at its path. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct DatabaseFile(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    path: PathBuf,
+    /// Device and inode.
+    identity: (u64, u64),
+    side: Arc<SideFile>,
+}
+
+impl DatabaseFile {
+    /// The file at `path`, which is canonical and has been opened.
+    pub(super) fn new(path: PathBuf, side: Arc<SideFile>) -> Result<Self, Trouble> {
+        let found = std::fs::metadata(&path).map_err(|error| Trouble::io("it can't be looked at", error))?;
+        Ok(DatabaseFile(Arc::new(Opened { path, identity: (found.dev(), found.ino()), side })))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// By device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.0.identity
+    }
+
+    /// Where the locks of the owners are.
+    pub(crate) fn side(&self) -> &Arc<SideFile> {
+        &self.0.side
+    }
+
+    /// The path still leads to it. One `stat`.
+    pub(crate) fn still_there(&self) -> Result<(), Trouble> {
+        match std::fs::metadata(&self.0.path) {
+            Ok(found) if (found.dev(), found.ino()) == self.0.identity => Ok(()),
+            Ok(_) => Err(Trouble::new(TroubleKind::Replaced, "another file has taken its place while it was open")),
+            Err(error) => Err(Trouble::new(TroubleKind::Replaced, "it was removed while it was open").because(error)),
         }
     }
 }

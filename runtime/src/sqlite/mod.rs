@@ -7,19 +7,21 @@
 //! 3. Every write transaction begins as `BEGIN IMMEDIATE`, and no connection is left inside one.
 //! 4. An owner's lock is taken before its row is visible, and is given back by nobody but the kernel.
 //! 5. Nothing of this is touched in a forked child.
-//! 6. Nothing but SQLite ever opens the database file: closing a descriptor of it would drop SQLite's own locks.
+//! 6. Nothing but SQLite ever opens the database file: closing a descriptor of it would drop SQLite's own locks. (There are none on
+//!    the log beside it.)
 
 mod chain;
 mod clock;
 mod file;
+mod log;
 mod owners;
+mod reader;
 mod schema;
 mod trouble;
 mod turn;
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,14 +30,18 @@ use uuid::Uuid;
 
 pub(crate) use chain::{Entry as ChainEntry, append, verify};
 pub(crate) use clock::{millis, now_ms, origin_ms, time, when};
-pub(crate) use file::{Place, default_path};
+pub(crate) use file::{DatabaseFile, Place, default_path};
 pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use reader::Reader;
 pub(crate) use schema::is_ledger;
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
 pub(crate) use turn::retry;
 
 /// How long to wait for one's turn to open, before trying without.
 const QUEUE_TO_OPEN: Duration = Duration::from_secs(2);
+
+/// How long the writer tries to empty its log before it goes on without.
+const EMPTY_WITHIN: Duration = Duration::from_millis(5);
 
 /// May opening make a new file?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,35 +64,32 @@ pub(crate) struct Database {
     connection: Option<Connection>,
     /// Which ledger this is, whatever its path.
     pub(crate) ledger: Uuid,
-    on_disk: Option<OnDisk>,
+    file: Option<DatabaseFile>,
     flush: Flush,
     slice: turn::Slice,
+    /// If the log is ours to look after.
+    log: Option<log::Log>,
     pid: u32,
-}
-
-struct OnDisk {
-    path: PathBuf,
-    identity: (u64, u64),
-    side: Arc<SideFile>,
 }
 
 impl Database {
     /// Opens, checks and, if need be, sets up or migrates the database. Safe with any number of processes at once.
     pub(crate) fn open(place: &Place, create: Create, until: Instant) -> Result<Self, Trouble> {
         place.check_name()?;
-        let (connection, on_disk) = match place {
+        let (connection, file) = match place {
             Place::Memory => (Connection::open_in_memory()?, None),
             Place::File(path) => {
-                let (connection, on_disk) = open_file(path, create, until)?;
-                (connection, Some(on_disk))
+                let (connection, file) = open_file(path, create, until)?;
+                (connection, Some(file))
             }
         };
         let mut database = Database {
             connection: Some(connection),
             ledger: Uuid::nil(),
-            on_disk,
+            file,
             flush: Flush::Disk,
             slice: turn::Slice::default(),
+            log: None,
             pid: std::process::id(),
         };
         database.ledger = schema::prepare(&mut database, until)?;
@@ -98,9 +101,9 @@ impl Database {
         self.connection.as_ref().ok_or_else(|| Trouble::new(TroubleKind::Closed, "the connection was given up"))
     }
 
-    /// Which file it is, by device and inode; `None` in memory.
-    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
-        self.on_disk.as_ref().map(|disk| disk.identity)
+    /// Which file it is; `None` in memory.
+    pub(crate) fn file(&self) -> Option<&DatabaseFile> {
+        self.file.as_ref()
     }
 
     /// The connection was given up: open anew.
@@ -123,23 +126,14 @@ impl Database {
         Ok(owner)
     }
 
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.on_disk.as_ref().map(|disk| disk.path.as_path())
-    }
-
     /// Where the locks of the owners are; `None` in memory.
     pub(crate) fn side(&self) -> Option<&Arc<SideFile>> {
-        self.on_disk.as_ref().map(|disk| &disk.side)
+        self.file.as_ref().map(DatabaseFile::side)
     }
 
     /// The path still leads to the file that was opened. One `stat`.
     pub(crate) fn still_there(&self) -> Result<(), Trouble> {
-        let Some(disk) = &self.on_disk else { return Ok(()) };
-        match std::fs::metadata(&disk.path) {
-            Ok(found) if (found.dev(), found.ino()) == disk.identity => Ok(()),
-            Ok(_) => Err(Trouble::new(TroubleKind::Replaced, "another file has taken its place while it was open")),
-            Err(error) => Err(Trouble::new(TroubleKind::Replaced, "it was removed while it was open").because(error)),
-        }
+        self.file.as_ref().map_or(Ok(()), DatabaseFile::still_there)
     }
 
     /// Runs `body` in one write transaction and commits it.
@@ -159,6 +153,9 @@ impl Database {
         begun.map_err(Failure::Nothing)?;
         // Armed: error and panic leave by one door, and a connection that is still inside a transaction is closed.
         let mut armed = Transaction { database: self, committing: false };
+        if let Some(log) = &mut armed.database.log {
+            log.make_room();
+        }
         let within = |connection: &Connection| {
             // Another process may have brought the file to a newer schema since it was opened.
             schema::version(connection)?;
@@ -194,9 +191,29 @@ impl Database {
         Ok(())
     }
 
+    /// For whoever writes for long: the log is grown ahead, and emptied by [`tend`](Self::tend) instead of by a commit.
+    pub(crate) fn keep_log(&mut self) -> Result<(), Trouble> {
+        if let (Some(connection), Some(file)) = (&mut self.connection, &self.file) {
+            self.log = Some(log::Log::of(connection, file)?);
+        }
+        Ok(())
+    }
+
+    /// Looks after the log; to be called between two transactions, when nobody waits for an answer.
+    pub(crate) fn tend(&mut self) {
+        if self.log.as_mut().map(log::Log::chore) != Some(log::Chore::Empty) {
+            return;
+        }
+        let until = Instant::now() + EMPTY_WITHIN;
+        let _turn = self.side().and_then(|side| turn::queue(side, until));
+        if let Err(trouble) = self.checkpoint(until) {
+            tracing::debug!(%trouble, "the ledger's log is emptied another time");
+        }
+    }
+
     /// Puts everything that this connection sees into the database file itself, and flushes that (invariant 2).
     pub(crate) fn checkpoint(&self, until: Instant) -> Result<(), Trouble> {
-        if self.on_disk.is_none() {
+        if self.file.is_none() {
             return Ok(());
         }
         turn::retry(until, || {
@@ -223,7 +240,7 @@ impl Drop for Database {
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Database").field("path", &self.path()).finish_non_exhaustive()
+        f.debug_struct("Database").field("file", &self.file).finish_non_exhaustive()
     }
 }
 
@@ -248,7 +265,7 @@ impl Drop for Transaction<'_> {
     }
 }
 
-fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, OnDisk), Trouble> {
+fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, DatabaseFile), Trouble> {
     let is_new = file::check(path, create)?;
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create == Create::Yes {
@@ -286,8 +303,7 @@ fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection,
         Ok(())
     })?;
     drop(turn);
-    let found = std::fs::metadata(&path).map_err(|error| Trouble::io("it can't be looked at", error))?;
-    Ok((connection, OnDisk { path, identity: (found.dev(), found.ino()), side }))
+    Ok((connection, DatabaseFile::new(path, side)?))
 }
 
 #[cfg(test)]

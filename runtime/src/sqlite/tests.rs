@@ -154,3 +154,68 @@ fn times_are_shown_in_utc() {
     assert_eq!(when(-1), "1970-01-01T00:00:00Z");
     assert_eq!(millis(time(1_700_000_000_123)), 1_700_000_000_123);
 }
+
+#[test]
+fn a_log_that_is_looked_after_is_grown_ahead_emptied_and_read_again_after_a_crash() {
+    let (dir, place) = place();
+    let mut database = Database::open(&place, Create::Yes, soon()).unwrap();
+    database.keep_log().unwrap();
+    let log = dir.path().join("some/where/ledger.sqlite-wal");
+    let until = Instant::now() + Duration::from_secs(60);
+    let (mut rows, mut used, mut begun_anew, mut longest) = (0_i64, 0, 0, 0);
+    while begun_anew < 2 {
+        assert!(Instant::now() < until, "the log was begun anew {begun_anew} times in {rows} commits");
+        database
+            .write(soon(), Flush::System, |connection| {
+                connection.execute("INSERT INTO action(namespace, name) VALUES('a', ?1)", [rows.to_string()])?;
+                Ok(())
+            })
+            .unwrap();
+        rows += 1;
+        database.tend();
+        let now_used = database.log.as_ref().unwrap().used();
+        begun_anew += i32::from(now_used < used);
+        used = now_used;
+        longest = longest.max(used);
+        assert!(std::fs::metadata(&log).unwrap().len() > used);
+    }
+    // Grown ahead by steps, and not again once it is long enough.
+    let length = std::fs::metadata(&log).unwrap().len();
+    assert!(length < longest + (2 << 20), "{length} bytes for {longest}");
+
+    // As a crash would leave them: with what is in the log, and zeros or an old log behind it.
+    let copy = dir.path().join("copy.sqlite");
+    std::fs::copy(dir.path().join("some/where/ledger.sqlite"), &copy).unwrap();
+    std::fs::copy(&log, dir.path().join("copy.sqlite-wal")).unwrap();
+    let found: (i64, String) = Connection::open(&copy)
+        .unwrap()
+        .query_row("SELECT count(*), (SELECT integrity_check FROM pragma_integrity_check) FROM action", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(found, (rows, "ok".to_owned()));
+}
+
+#[test]
+fn the_zeros_behind_a_log_are_no_part_of_it() {
+    let (dir, place) = place();
+    let mut database = Database::open(&place, Create::Yes, soon()).unwrap();
+    database.keep_log().unwrap();
+    for name in ["a", "b"] {
+        database
+            .write(soon(), Flush::Disk, |connection| {
+                connection.execute("INSERT INTO action(namespace, name) VALUES('a', ?1)", [name])?;
+                Ok(())
+            })
+            .unwrap();
+    }
+    let log = dir.path().join("some/where/ledger.sqlite-wal");
+    let bytes = std::fs::read(&log).unwrap();
+    assert!(bytes.len() > 512 << 10 && bytes.ends_with(&[0; 4096]));
+    let copy = dir.path().join("copy.sqlite");
+    std::fs::copy(dir.path().join("some/where/ledger.sqlite"), &copy).unwrap();
+    std::fs::write(dir.path().join("copy.sqlite-wal"), bytes).unwrap();
+    let count: i64 =
+        Connection::open(&copy).unwrap().query_row("SELECT count(*) FROM action", [], |row| row.get(0)).unwrap();
+    assert_eq!(count, 2);
+}

@@ -1,7 +1,7 @@
 //! One operation: read the row, ask the rules, write what they say.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use serde_json::json;
@@ -20,7 +20,7 @@ use crate::sqlite::{
 };
 
 /// Actions by namespace and name, as they are on record: nobody ever changes them.
-pub(super) type Actions = HashMap<String, HashMap<String, Rc<Action>>>;
+pub(super) type Actions = HashMap<String, HashMap<String, Arc<Action>>>;
 
 const REMEMBERED: usize = 4096;
 
@@ -96,25 +96,25 @@ pub(super) fn one(context: &Context<'_>, actions: &mut Actions, op: &Op) -> Resu
     }
 }
 
-/// The answer to a claim that needs no write; `None` if it may need one.
+/// The answer to a claim that needs no write, with the row that it comes from; `None` if it may need one.
 pub(super) fn peek(
     context: &Context<'_>,
     actions: &mut Actions,
     request: &ClaimRequest,
-) -> Result<Option<Answer>, Trouble> {
+) -> Result<Option<(Answer, Option<Row>)>, Trouble> {
     if request.resolution.is_some() {
         return Ok(None);
     }
     let Some(action) = known_action(context, actions, request)? else { return Ok(None) };
     if let Some(refused) = ambiguous(&action, request) {
-        return Ok(Some(refused));
+        return Ok(Some((refused, None)));
     }
     let Some(row) = rows::find(context.connection, &request.digest)? else { return Ok(None) };
     match decide(context, Some(&row), request)? {
         OnClaim::Start { .. } | OnClaim::Again { .. } | OnClaim::Orphaned | OnClaim::RolledBack => Ok(None),
         // Only a commit of ours makes it ours.
         OnClaim::Granted { .. } => Ok(None),
-        decided => answer(context, decided, &row, request).map(Some),
+        decided => answer(context, decided, &row, request).map(|answer| Some((answer, Some(row)))),
     }
 }
 
@@ -203,23 +203,23 @@ fn known_action(
     context: &Context<'_>,
     actions: &mut Actions,
     request: &ClaimRequest,
-) -> Result<Option<Rc<Action>>, Trouble> {
+) -> Result<Option<Arc<Action>>, Trouble> {
     let known = actions.get(&request.namespace).and_then(|names| names.get(&request.action));
     if let Some(action) = known {
-        return Ok(Some(Rc::clone(action)));
+        return Ok(Some(Arc::clone(action)));
     }
     let found = rows::find_action(context.connection, &request.namespace, &request.action)?;
     Ok(found.map(|action| remember(actions, request, action)))
 }
 
-fn remember(actions: &mut Actions, request: &ClaimRequest, action: Action) -> Rc<Action> {
-    let action = Rc::new(action);
+fn remember(actions: &mut Actions, request: &ClaimRequest, action: Action) -> Arc<Action> {
+    let action = Arc::new(action);
     // A name may be computed at run time: what is remembered must not grow with the data.
     if actions.values().map(HashMap::len).sum::<usize>() >= REMEMBERED {
         actions.clear();
     }
     let names = actions.entry(request.namespace.clone()).or_default();
-    names.insert(request.action.clone(), Rc::clone(&action));
+    names.insert(request.action.clone(), Arc::clone(&action));
     action
 }
 

@@ -1,7 +1,9 @@
 //! The ledger in an SQLite file.
 //!
-//! One thread per store owns the connection. It takes what has queued up (settlements first), answers from a plain read
-//! what needs no write, puts the rest into one transaction, commits once, and only then replies.
+//! What is settled is answered without the writer: from memory, or by a connection that only reads, on the thread that asks.
+//! Everything else queues up, and somebody leads: takes all there is (settlements first), puts it into one transaction, commits
+//! once, and only then replies. A caller that blocks leads by itself if nobody else does; one that must not be blocked leaves it
+//! to the store's thread, and so does a leader that finds more in the queue when it is done.
 //!
 //! # Invariants
 //! 1. Nothing is answered with "run" or "recorded" before its COMMIT has returned.
@@ -12,10 +14,13 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
+mod engine;
+mod front;
 mod inside;
 mod messages;
 mod parked;
 mod queue;
+mod recent;
 pub(super) mod rows;
 mod writer;
 
@@ -23,10 +28,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
+use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
-use queue::{Auditing, Claiming, Draining, Noting, Op, Settling, Shared};
+use engine::Engine;
+use queue::{Auditing, Draining, Noting, Op};
 
 /// What a store allows itself.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +49,14 @@ impl Default for Limits {
     }
 }
 
-/// A [`Store`] in an SQLite file. Opened by its own thread at the first call.
+/// A [`Store`] in an SQLite file, opened at the first call.
 pub(super) struct SqliteStore {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl SqliteStore {
     pub(super) fn new(place: Place, limits: Limits) -> Self {
-        SqliteStore { shared: Arc::new(Shared::new(place, limits)) }
+        SqliteStore { engine: Engine::new(place, limits) }
     }
 }
 
@@ -60,84 +66,64 @@ fn forked() -> Trouble {
 
 impl Store for SqliteStore {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed> {
-        if self.shared.is_foreign() {
+        let shared = &self.engine.shared;
+        if shared.is_foreign() {
             return Ticket::ready(Claimed::Refuse(forked().refuse(&request.action, "the ledger can't be used")));
         }
-        let (digest, attempt) = (request.digest, request.attempt);
-        let (reply, ticket) = Ticket::returning({
-            let shared = self.shared.clone();
-            // Invariant 4.
-            move |claimed| match claimed {
-                Claimed::Run { epoch } => {
-                    let settlement = Settlement::Released("the caller had gone before the body began");
-                    let request = SettleRequest { digest, epoch, attempt, settlement, lazy: false };
-                    let _ = shared.push(Op::Settle(Box::new(Settling::new(request, None))));
-                }
-                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Reconcile(_) | Claimed::Refuse(_) => {}
-            }
-        });
-        match self.shared.push(Op::Claim(Box::new(Claiming { request, reply }))) {
-            Ok(()) => ticket,
-            Err(Op::Claim(claiming)) => {
-                let refused = messages::draining(&claiming.request.action);
-                claiming.reply.send(Claimed::Refuse(refused));
-                ticket
-            }
-            Err(Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_)) => ticket,
+        if shared.is_draining() {
+            return Ticket::ready(Claimed::Refuse(messages::draining(&request.action)));
+        }
+        match shared.front.remembered(&request) {
+            Some(claimed) => Ticket::ready(claimed),
+            None => Ticket::of(engine::ClaimJob { engine: self.engine.clone(), request }),
         }
     }
 
     fn settle(&self, request: SettleRequest) -> Ticket<Settled> {
-        let (reply, ticket) = Ticket::new();
-        if self.shared.is_foreign() {
-            reply.send(Settled::Unsettled(forked().to_string()));
-            return ticket;
+        if self.engine.shared.is_foreign() {
+            return Ticket::ready(Settled::Unsettled(forked().to_string()));
         }
-        // An operation that is not taken is dropped, and resolves its ticket by that.
-        let _ = self.shared.push(Op::Settle(Box::new(Settling::new(request, Some(reply)))));
-        ticket
+        Ticket::of(engine::SettleJob { engine: self.engine.clone(), request })
     }
 
     fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>> {
-        let (reply, ticket) = Ticket::new();
-        if self.shared.is_foreign() {
-            reply.send(Err(forked().refuse(&request.action, "the note is not on record")));
-            return ticket;
+        if self.engine.shared.is_foreign() {
+            return Ticket::ready(Err(forked().refuse(&request.action, "the note is not on record")));
         }
-        let _ = self.shared.push(Op::Note(Box::new(Noting { request, reply })));
+        let (reply, ticket) = Ticket::new();
+        self.engine.leave(Op::Note(Box::new(Noting { request, reply })));
         ticket
     }
 
     fn audit(&self, record: AuditRecord) -> Ticket<()> {
         let (reply, ticket) = Ticket::new();
-        if !self.shared.is_foreign() {
-            let _ = self.shared.push(Op::Audit(Box::new(Auditing { record, reply })));
+        if !self.engine.shared.is_foreign() {
+            self.engine.leave(Op::Audit(Box::new(Auditing { record, reply })));
         }
         ticket
     }
 
     fn drain(&self, until: Instant) -> Ticket<bool> {
-        let (reply, ticket) = Ticket::new();
-        if self.shared.is_foreign() {
-            reply.send(false);
-            return ticket;
+        if self.engine.shared.is_foreign() {
+            return Ticket::ready(false);
         }
-        let _ = self.shared.push(Op::Drain(Draining { until, reply }));
+        let (reply, ticket) = Ticket::new();
+        self.engine.leave(Op::Drain(Draining { until, reply }));
         ticket
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        if !self.shared.is_foreign() {
-            self.shared.close();
+        if !self.engine.shared.is_foreign() {
+            self.engine.shared.close();
         }
     }
 }
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SqliteStore").field(&self.shared.place).finish()
+        f.debug_tuple("SqliteStore").field(&self.engine.shared.place).finish()
     }
 }
 

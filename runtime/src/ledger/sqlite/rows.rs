@@ -127,7 +127,7 @@ impl Row {
         }
     }
 
-    fn kept_until(&self) -> Option<i64> {
+    pub(super) fn kept_until(&self) -> Option<i64> {
         Some(self.settled_ms?.saturating_add(self.retain_ms?))
     }
 

@@ -7,11 +7,14 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::super::key::Key;
-use super::super::{Attempt, AuditRecord, ClaimState, Digest, Filter, Fingerprint, Kept, Ledger, Receipt, Ways};
+use super::super::{
+    Attempt, AuditRecord, ClaimState, Digest, Filter, Fingerprint, Kept, Ledger, Receipt, Settlement, Ways,
+};
 use super::*;
 
 mod faults;
 mod many;
+mod replays;
 mod waiting;
 
 struct Room {
@@ -29,6 +32,12 @@ fn room_with(limits: Limits) -> Room {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(SqliteStore::new(Place::File(dir.path().join("ledger.sqlite")), limits));
     Room { dir, store }
+}
+
+/// With others at work on it.
+fn begun<T>(mut ticket: Ticket<T>) -> Ticket<T> {
+    let _ = ticket.is_pending();
+    ticket
 }
 
 impl Room {
@@ -300,7 +309,7 @@ fn draining_refuses_new_claims_and_waits_for_the_running() {
     let drained = room.store.drain(Instant::now() + Duration::from_secs(20));
     let message = refused(room.claim("o-2"), Kind::Halted).to_string();
     assert!(message.contains("draining"), "{message}");
-    let settled = room.store.settle(settlement_of(&request, epoch, committed("1")));
+    let settled = begun(room.store.settle(settlement_of(&request, epoch, committed("1"))));
     assert_eq!(drained.wait(), Some(true));
     assert!(matches!(settled.wait(), Some(Settled::Recorded)));
 }

@@ -1,4 +1,4 @@
-//! The thread that owns the connection.
+//! Who writes: one connection, one transaction for all that has come in, and then the replies.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,40 +9,14 @@ use uuid::Uuid;
 
 use super::super::{Attempt, Claimed, Digest, Settled, Settlement};
 use super::parked::{Parked, Waiter};
-use super::queue::{Claiming, Draining, Op, Settling, Shared};
+use super::queue::{Claiming, Draining, Op, Seen, Settling, Shared};
 use super::{apply, messages};
-use crate::sqlite::{Create, Database, Failure, Flush, Place, Trouble, TroubleKind};
+use crate::sqlite::{Create, Database, DatabaseFile, Failure, Flush, Place, Trouble, TroubleKind};
 
 /// What failed is tried again this soon while somebody waits for it.
 const RETRY: Duration = Duration::from_millis(50);
 
 mod aside;
-
-pub(super) fn run(shared: &Arc<Shared>) {
-    let mut writer = Writer {
-        shared: shared.clone(),
-        database: None,
-        known: None,
-        suspect: false,
-        owner: None,
-        actions: HashMap::new(),
-        parked: Parked::new(),
-        running: HashSet::new(),
-        at_risk: Vec::new(),
-        unsure: Vec::new(),
-        deferred: Vec::new(),
-        retry_at: None,
-        unflushed: false,
-        drains: Vec::new(),
-    };
-    while let Some(batch) = shared.next(writer.wake_at()) {
-        // A bug in here must cost one batch (whose tickets then resolve to "unknown"), not the ledger.
-        if catch_unwind(AssertUnwindSafe(|| writer.turn(batch))).is_err() {
-            tracing::error!("the ledger's thread panicked; its connection is opened anew");
-            writer.give_up();
-        }
-    }
-}
 
 /// What a batch is answered with, operation by operation.
 #[derive(Debug)]
@@ -86,7 +60,35 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    fn wake_at(&self) -> Option<Instant> {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Writer {
+            shared,
+            database: None,
+            known: None,
+            suspect: false,
+            owner: None,
+            actions: HashMap::new(),
+            parked: Parked::new(),
+            running: HashSet::new(),
+            at_risk: Vec::new(),
+            unsure: Vec::new(),
+            deferred: Vec::new(),
+            retry_at: None,
+            unflushed: false,
+            drains: Vec::new(),
+        }
+    }
+
+    /// Does a batch, and what is due. A bug in here must cost one batch (whose tickets then resolve to "unknown"), not the ledger.
+    pub(super) fn run(&mut self, batch: Vec<Op>) {
+        if catch_unwind(AssertUnwindSafe(|| self.turn(batch))).is_err() {
+            tracing::error!("the ledger's writer panicked; its connection is opened anew");
+            self.give_up();
+        }
+    }
+
+    /// When there is something to look after.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
         let drains = self.drains.iter().map(|drain| drain.until);
         drains.chain(self.parked.wake_at()).chain(self.retry_at).min()
     }
@@ -129,22 +131,26 @@ impl Writer {
         }
         self.look_at_parked();
         self.look_at_drains();
+        if let Some(database) = &mut self.database {
+            database.tend();
+        }
     }
 
     fn serve(&mut self, ops: Vec<Op>) {
         // With a settlement there is a transaction anyway, and the claims may be about to change by it.
         let plain = self.unsure.is_empty() && !ops.iter().any(|op| matches!(op, Op::Settle(_)));
-        let writes = if plain { self.peek_all(ops) } else { ops };
+        let writes = if plain { self.peek_all(ops, |claiming| claiming.seen != Seen::Fresh) } else { ops };
         if !writes.is_empty() || !self.unsure.is_empty() {
             self.commit(writes, true);
         }
     }
 
-    /// Answers the claims that need no write, and gives the rest back.
-    fn peek_all(&mut self, ops: Vec<Op>) -> Vec<Op> {
+    /// Answers the claims that need no write, and gives the rest back. Only those that are `worth` it are looked at.
+    fn peek_all(&mut self, ops: Vec<Op>, worth: impl Fn(&Claiming) -> bool) -> Vec<Op> {
         let mut rest = Vec::new();
         for op in ops {
             match op {
+                Op::Claim(claiming) if !worth(&claiming) => rest.push(Op::Claim(claiming)),
                 Op::Claim(claiming) => match self.peek(&claiming) {
                     Ok(Some(answer)) => self.deliver(Op::Claim(claiming), answer),
                     // What can't be read now may be readable under the lock.
@@ -163,7 +169,8 @@ impl Writer {
             side: database.side().map(|side| &**side),
             owner: self.own()?,
         };
-        apply::peek(&context, &mut self.actions, &claiming.request)
+        let found = apply::peek(&context, &mut self.actions, &claiming.request)?;
+        Ok(found.map(|(answer, _)| answer))
     }
 
     fn own(&self) -> Result<crate::sqlite::OwnerId, Trouble> {
@@ -186,7 +193,7 @@ impl Writer {
         }
         let create = if self.known.is_some() { Create::No } else { Create::Yes };
         let mut database = Database::open(place, create, until)?;
-        let found = (database.ledger, database.identity());
+        let found = (database.ledger, database.file().map(DatabaseFile::identity));
         match self.known {
             Some(known) if known != found => {
                 return Err(Trouble::new(TroubleKind::Replaced, "another file has taken its place"));
@@ -197,13 +204,20 @@ impl Writer {
             database.checkpoint(until)?;
             self.suspect = false;
         }
-        self.owner = Some(database.enrol(until)?);
+        let owner = database.enrol(until)?;
+        database.keep_log()?;
+        if let Some(file) = database.file() {
+            self.shared.front.open(file.clone(), owner);
+        }
+        self.owner = Some(owner);
         self.database = Some(database);
         Ok(())
     }
 
     /// Throws the connection away, and doubts the claims of the batch under way.
     fn give_up(&mut self) {
+        // What others read may have been written by the commit that failed.
+        self.shared.front.close();
         self.database = None;
         self.suspect = true;
         self.actions.clear();
@@ -275,7 +289,7 @@ impl Writer {
                     // What needs no write needs no lock.
                     TroubleKind::Busy => {
                         self.database = Some(database);
-                        let rest = self.peek_all(ops);
+                        let rest = self.peek_all(ops, |_| true);
                         self.refuse(rest, &trouble);
                     }
                     TroubleKind::Statement

@@ -55,7 +55,7 @@ fn a_lock_held_too_long_refuses_claims_and_delays_settlements() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let message = refused(room.claim("o-2"), Kind::LedgerUnavailable).to_string();
     assert!(message.contains("another process holds its lock"), "{message}");
-    let settled = room.store.settle(settlement_of(&request, epoch, committed("1")));
+    let settled = begun(room.store.settle(settlement_of(&request, epoch, committed("1"))));
     // Replays need no write.
     refused(room.claim("o-1"), Kind::InFlight);
     other.execute_batch("ROLLBACK").unwrap();
@@ -108,7 +108,7 @@ fn one_bad_operation_does_not_fail_its_batch() {
     let raw = Connection::open(room.path()).unwrap();
     raw.execute_batch("CREATE TRIGGER bad BEFORE INSERT ON claim WHEN NEW.key = 'bad' BEGIN SELECT RAISE(ABORT, 'bad'); END; BEGIN IMMEDIATE")
         .unwrap();
-    let tickets: Vec<_> = ["a", "bad", "b"].into_iter().map(|key| (key, room.store.claim(request(key)))).collect();
+    let tickets: Vec<_> = ["a", "bad", "b"].map(|key| (key, begun(room.store.claim(request(key))))).into();
     raw.execute_batch("ROLLBACK").unwrap();
     for (key, ticket) in tickets {
         let claimed = ticket.wait().unwrap();

@@ -30,8 +30,8 @@ fn first_of(mut tickets: [Ticket<Claimed>; 2]) -> ((usize, Option<Claimed>), Tic
 fn a_waiter_gets_the_receipt_as_soon_as_there_is_one() {
     let room = room();
     let (request, epoch) = room.run("o-1");
-    let waiters: Vec<_> = (0..5).map(|_| room.store.claim(waiting("o-1", LONG))).collect();
-    let settled = room.store.settle(settlement_of(&request, epoch, committed("1")));
+    let waiters: Vec<_> = (0..5).map(|_| begun(room.store.claim(waiting("o-1", LONG)))).collect();
+    let settled = begun(room.store.settle(settlement_of(&request, epoch, committed("1"))));
     for waiter in waiters {
         assert_eq!(replayed(waiter.wait().unwrap()), "1");
     }
@@ -42,13 +42,13 @@ fn a_waiter_gets_the_receipt_as_soon_as_there_is_one() {
 fn a_waiter_is_told_of_a_doubt_and_takes_over_a_released_key() {
     let room = room();
     let (request, epoch) = room.run("doubt");
-    let waiter = room.store.claim(waiting("doubt", LONG));
+    let waiter = begun(room.store.claim(waiting("doubt", LONG)));
     assert!(matches!(room.settle(&request, epoch, Settlement::InDoubt("panic")), Settled::Recorded));
     refused(waiter.wait().unwrap(), Kind::InDoubt);
 
     let (request, epoch) = room.run("released");
     let claims = [waiting("released", LONG), waiting("released", LONG)];
-    let tickets = claims.clone().map(|claim| room.store.claim(claim));
+    let tickets = claims.clone().map(|claim| begun(room.store.claim(claim)));
     assert!(matches!(room.settle(&request, epoch, Settlement::Released("err")), Settled::Recorded));
     // Which of them takes over is nobody's promise; the other one gets its receipt.
     let (taken, other) = first_of(tickets);
@@ -71,7 +71,7 @@ fn a_waiter_that_has_gone_is_forgotten() {
     let room = room();
     let (request, epoch) = room.run("o-1");
     drop(room.store.claim(waiting("o-1", LONG)));
-    let alive = room.store.claim(waiting("o-1", LONG));
+    let alive = begun(room.store.claim(waiting("o-1", LONG)));
     assert!(matches!(room.settle(&request, epoch, Settlement::Released("err")), Settled::Recorded));
     // Nobody holds the key for a caller that has gone.
     assert!(matches!(alive.wait(), Some(Claimed::Run { .. })));
@@ -81,7 +81,7 @@ fn a_waiter_that_has_gone_is_forgotten() {
 fn draining_refuses_who_waits() {
     let room = room();
     let _running = room.run("o-1");
-    let waiter = room.store.claim(waiting("o-1", LONG));
+    let waiter = begun(room.store.claim(waiting("o-1", LONG)));
     let drained = room.store.drain(Instant::now() + Duration::from_millis(10));
     refused(waiter.wait().unwrap(), Kind::Halted);
     assert_eq!(drained.wait(), Some(false));
