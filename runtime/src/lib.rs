@@ -3,12 +3,17 @@
 pub mod authority;
 mod boundary;
 pub mod budget;
+#[cfg_attr(
+    not(any(feature = "sqlite", feature = "postgres")),
+    allow(dead_code, reason = "what a store needs, and none is compiled in")
+)]
+mod clock;
 mod config;
 mod gate;
 mod guard;
 mod halt;
 #[cfg_attr(
-    not(feature = "sqlite"),
+    not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
 )]
 pub mod ledger;
@@ -23,7 +28,7 @@ pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg_attr(
-    not(feature = "sqlite"),
+    not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
 )]
 mod ticket;

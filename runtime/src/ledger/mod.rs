@@ -14,8 +14,11 @@ use uuid::Uuid;
 
 use crate::refused::Refused;
 
+pub(crate) mod chain;
 pub(crate) mod fingerprint;
+pub(crate) mod holder;
 pub(crate) mod key;
+pub(crate) mod messages;
 pub(crate) mod rules;
 
 #[cfg(feature = "sqlite")]

@@ -10,7 +10,6 @@
 //! 6. Nothing but SQLite ever opens the database file: closing a descriptor of it would drop SQLite's own locks.
 
 mod chain;
-mod clock;
 mod file;
 mod owners;
 mod schema;
@@ -26,10 +25,12 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-pub(crate) use chain::{Entry as ChainEntry, append, verify};
-pub(crate) use clock::{millis, now_ms, time, when};
+pub(crate) use crate::clock::{millis, now_ms, time, when};
+pub(crate) use crate::ledger::chain::Entry as ChainEntry;
+pub(crate) use crate::ledger::holder::{Holder, OwnerId};
+pub(crate) use chain::{append, verify};
 pub(crate) use file::{Place, default_path};
-pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use owners::{SideFile, holder};
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
 pub(crate) use turn::retry;
 

@@ -21,11 +21,8 @@ use nix::libc;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Trouble, TroubleKind, now_ms, when};
-
-/// The row of an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct OwnerId(pub(crate) i64);
+use super::{Trouble, TroubleKind, now_ms};
+use crate::ledger::holder::{Holder, OwnerId, host, program};
 
 /// The file with the locks.
 #[derive(Debug)]
@@ -155,27 +152,6 @@ pub(super) fn insert(connection: &Connection) -> Result<OwnerId, Trouble> {
     Ok(OwnerId(connection.last_insert_rowid()))
 }
 
-/// Who holds a claim.
-#[derive(Clone, Debug)]
-pub(crate) struct Holder {
-    pub(crate) id: OwnerId,
-    pub(crate) host: String,
-    pub(crate) pid: u32,
-    pub(crate) program: String,
-    pub(crate) since_ms: i64,
-    pub(crate) alive: bool,
-}
-
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {} on {}", self.pid, self.host)?;
-        if !self.alive {
-            write!(f, " (running since {}, now ended)", when(self.since_ms))?;
-        }
-        Ok(())
-    }
-}
-
 /// The owner with this row. In memory (`side` is `None`) there is only this process.
 pub(crate) fn holder(
     connection: &Connection,
@@ -200,15 +176,6 @@ pub(crate) fn holder(
             })
         })
         .optional()
-}
-
-fn host() -> String {
-    nix::unistd::gethostname().map_or_else(|_| "unknown host".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-fn program() -> String {
-    let path = std::env::current_exe().unwrap_or_default();
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Which start of the machine this is; empty where that can't be told.

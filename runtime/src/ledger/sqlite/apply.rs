@@ -8,8 +8,7 @@ use rusqlite::Connection;
 use serde_json::json;
 
 use super::super::rules::{self, OnAction, OnClaim, OnSettle, Why};
-use super::super::{Attempt, ClaimRequest, Claimed, Digest, ReceiptLoss, SettleRequest, Settled, Settlement};
-use super::messages;
+use super::super::{Attempt, ClaimRequest, Claimed, Digest, ReceiptLoss, SettleRequest, Settled, Settlement, messages};
 use super::queue::Op;
 use super::rows::{self, Action, Row};
 use super::writer::{Answer, Waiting};

@@ -12,7 +12,6 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
-mod messages;
 mod parked;
 mod queue;
 mod rows;
@@ -22,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Store, Ticket};
+use super::{AuditRecord, ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Store, Ticket, messages};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
 use queue::{Auditing, Claiming, Draining, Op, Settling, Shared};

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::super::messages::Standing;
 use super::super::rules::{Life, Receipt, Stage, State, Stored};
 use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, ReceiptLoss, Settlement};
 use crate::sqlite::{OwnerId, Trouble, TroubleKind};
@@ -89,6 +90,21 @@ impl Row {
 
     fn kept_until(&self) -> Option<i64> {
         Some(self.settled_ms?.saturating_add(self.retain_ms?))
+    }
+}
+
+impl Standing for Row {
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+    fn claimed_ms(&self) -> i64 {
+        self.claimed_ms
+    }
+    fn settled_ms(&self) -> Option<i64> {
+        self.settled_ms
+    }
+    fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
     }
 }
 

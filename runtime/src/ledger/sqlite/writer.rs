@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, Digest, Settled};
+use super::super::{Attempt, Claimed, Digest, Settled, messages};
 use super::parked::{Parked, Waiter};
 use super::queue::{Claiming, Draining, Op, Settling, Shared};
-use super::{apply, messages};
+use super::apply;
 use crate::sqlite::{Create, Database, Failure, Flush, Place, Trouble, TroubleKind};
 
 /// What failed is tried again this soon while somebody waits for it.
