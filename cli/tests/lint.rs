@@ -98,7 +98,9 @@ impl Shop {
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
     command.arg("lint").args(args);
-    for name in ["CLIPPY_CONF_DIR", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "PORTCULLIS_LEDGER"] {
+    for name in
+        ["CLIPPY_CONF_DIR", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "PORTCULLIS_LEDGER"]
+    {
         command.env_remove(name);
     }
     command
@@ -241,6 +243,14 @@ fn what_leads_clippy_elsewhere_is_reported() {
         .output()
         .unwrap();
     assert_eq!(report(&output, 1)["problems"].as_array().unwrap().len(), 2, "{output:?}");
+    for (name, flags) in
+        [("CARGO_ENCODED_RUSTFLAGS", "-A\u{1f}clippy::all"), ("CARGO_BUILD_RUSTFLAGS", "-Aclippy::style")]
+    {
+        let mut command = command(&["--json", "--check", "--manifest-path"]);
+        let output = command.arg(shop.path("Cargo.toml")).env(name, flags).output().unwrap();
+        let problems = report(&output, 1)["problems"].to_string();
+        assert!(problems.contains(&format!("{name} has `-A")), "{output:?}");
+    }
 }
 
 #[test]

@@ -94,10 +94,14 @@ fn led_elsewhere(workspace: &Workspace, config: &Path, report: &mut Report) {
         let what = format!("the environment has CLIPPY_CONF_DIR={}, where clippy finds another file", dir.display());
         report.problems.push(environment(what));
     }
-    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    let flags: Vec<String> = flags.split_whitespace().map(str::to_owned).collect();
-    if let Some(flag) = cargo_config::lowered(&flags) {
-        report.problems.push(environment(format!("RUSTFLAGS has `{flag}`, which switches the list off")));
+    for name in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
+        let Some(flags) = std::env::var_os(name) else { continue };
+        // Cargo's own encoding parts them by the unit separator.
+        let flags = flags.to_string_lossy();
+        let flags: Vec<String> = flags.split(|c: char| c.is_whitespace() || c == '\u{1f}').map(str::to_owned).collect();
+        if let Some(flag) = cargo_config::lowered(&flags) {
+            report.problems.push(environment(format!("{name} has `{flag}`, which switches the list off")));
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! 1. A step that was refused was counted all the same: an account that is over its limit stays over it.
 //! 2. A cost is reserved before the body and never given back once the body has started, except by what
 //!    [`charge`](crate::charge) says it really cost.
+//! 3. Money that is spent beyond what a part was given is missing from the whole, and from the whole of that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,8 @@ use crate::scope::Home;
 pub(crate) struct Account {
     /// Where it is found again; `None` for accounts of a call or a key.
     home: Option<Home>,
+    /// What it was carved from.
+    whole: Option<Arc<Account>>,
     /// For messages: whose it is, such as ``the scope `job-7` ``.
     holder: String,
     limits: Limits,
@@ -44,6 +47,7 @@ impl Account {
         let opened = Stopwatch::start(limits.duration);
         Account {
             home,
+            whole: None,
             holder,
             limits,
             opened,
@@ -58,6 +62,22 @@ impl Account {
         let Used { steps, micros, elapsed } = used;
         let account = Account::new(None, holder, limits);
         Arc::new(Account { opened, earlier: elapsed, steps: steps.into(), micros: micros.into(), ..account })
+    }
+
+    /// A part of `whole`, from which the steps and the money in `limits` have been taken.
+    pub(super) fn part(whole: &Arc<Account>, holder: String, limits: Limits) -> Arc<Self> {
+        let opened = whole.opened.another(limits.duration);
+        Arc::new(Account { whole: Some(Arc::clone(whole)), opened, ..Account::new(None, holder, limits) })
+    }
+
+    /// Ends a part: what it has left goes back to its whole.
+    pub(super) fn hand_back(&self) {
+        let Some(whole) = &self.whole else { return };
+        let (steps, cost) = self.take_rest();
+        whole.give_back_steps(steps);
+        if let Some(cost) = cost {
+            whole.give_back(cost);
+        }
     }
 
     pub(crate) fn home(&self) -> Option<Home> {
@@ -107,11 +127,6 @@ impl Account {
         self.opened.elapsed().saturating_add(self.earlier)
     }
 
-    /// A stopwatch like its own, for a part of it.
-    pub(super) fn stopwatch(&self, limit: Option<Duration>) -> Stopwatch {
-        self.opened.another(limit)
-    }
-
     /// Reserved and spent.
     pub(super) fn held(&self) -> u64 {
         self.micros.load(Ordering::Relaxed)
@@ -128,7 +143,7 @@ impl Account {
     }
 
     /// Takes all that is left, for good: a step that comes at the same time is either counted before, or refused.
-    pub(super) fn take_rest(&self) -> (u64, Option<Cost>) {
+    fn take_rest(&self) -> (u64, Option<Cost>) {
         let rest = |count: &AtomicU64, most: u64| most.saturating_sub(count.fetch_max(most, Ordering::Relaxed));
         let steps = self.limits.steps.map_or(0, |most| rest(&self.steps, most));
         let cost = self.limits.cost.map(|most| Cost::from_micros_in(rest(&self.micros, most.micros()), most));
@@ -164,12 +179,22 @@ impl Account {
     }
 
     pub(super) fn book(&self, cost: Cost) -> Result<(), Spent> {
+        // A whole that limits money has no part that does not.
         let Some(most) = self.limits.cost else { return Ok(()) };
         let add = |held: u64| Some(held.saturating_add(cost.micros()));
         let held = match self.micros.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
             Ok(held) | Err(held) => held,
         };
-        if held.saturating_add(cost.micros()) > most.micros() { Err(Spent::cost(cost, held, most)) } else { Ok(()) }
+        let over = |held: u64| held.saturating_sub(most.micros());
+        let now = held.saturating_add(cost.micros());
+        if over(now) == 0 {
+            return Ok(());
+        }
+        if let Some(whole) = &self.whole {
+            // Invariant 3. Its refusal says no more than this one.
+            let _ = whole.book(Cost::from_micros_in(over(now) - over(held), most));
+        }
+        Err(Spent::cost(cost, held, most))
     }
 
     /// Gives back what a reservation did not need.

@@ -30,7 +30,9 @@ impl Stamp {
     /// Now, by this machine's clocks.
     #[must_use]
     pub fn now() -> Self {
-        Stamp { boot: boot(), since_boot: since_boot(), wall: SystemTime::now() }
+        // Without the time since the start of the machine, which start it was says nothing.
+        let (boot, since_boot) = since_boot().map_or_else(Default::default, |since| (boot(), since));
+        Stamp { boot, since_boot, wall: SystemTime::now() }
     }
 
     /// How much time has passed since `earlier`. While the machine has been up, that can't be set; over a restart of the machine
@@ -51,9 +53,9 @@ fn boot() -> String {
 }
 
 #[cfg(target_os = "linux")]
-fn since_boot() -> Duration {
+fn since_boot() -> Option<Duration> {
     use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).ok()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -62,8 +64,8 @@ fn boot() -> String {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn since_boot() -> Duration {
-    Duration::ZERO
+fn since_boot() -> Option<Duration> {
+    None
 }
 
 /// A running stopwatch.

@@ -33,8 +33,6 @@ pub struct Budget {
     /// The deepest level that was recorded.
     deepest: AtomicU64,
     ended: AtomicBool,
-    /// What it was carved from.
-    whole: Option<Arc<Account>>,
 }
 
 impl fmt::Debug for Budget {
@@ -55,8 +53,11 @@ impl Budget {
     }
 
     pub(super) fn open(name: String, limits: Limits, opened: Stopwatch, used: Used) -> Self {
-        let account = Account::reopen(format!("the task `{name}`"), limits, opened, used);
-        Budget { name, account, deepest: AtomicU64::new(0), ended: AtomicBool::new(false), whole: None }
+        Budget::on(Account::reopen(holder(&name), limits, opened, used), name)
+    }
+
+    fn on(account: Arc<Account>, name: String) -> Self {
+        Budget { name, account, deepest: AtomicU64::new(0), ended: AtomicBool::new(false) }
     }
 
     /// One step: ask before it is taken. Attempts count also where they are refused, so what went over its limit stays over it.
@@ -125,7 +126,8 @@ impl Budget {
         Ok(Reservation { budget: self, reserved: cost })
     }
 
-    /// Books money that is spent already: it counts even where it does not fit.
+    /// Books money that is spent already: it counts even where it does not fit. What a part spends beyond its own is booked on the budget
+    /// that it was carved from.
     ///
     /// # Errors
     /// `budget_cost` if it is now over its limit; `invalid_argument` for another currency, which is not booked.
@@ -176,9 +178,7 @@ impl Budget {
             self.account.give_back_steps(steps);
             return Err(spent.refuse_task(&self.name));
         }
-        let mut part = Budget::open(name, limits, self.account.stopwatch(limits.duration), Used::default());
-        part.whole = Some(Arc::clone(&self.account));
-        Ok(part)
+        Ok(Budget::on(Account::part(&self.account, holder(&name), limits), name))
     }
 
     /// What is left.
@@ -208,16 +208,7 @@ impl Budget {
     /// The end: there are no steps after it. What was carved from another budget and not used goes back there.
     pub fn end(&self) {
         if !self.ended.swap(true, Ordering::AcqRel) {
-            self.give_back();
-        }
-    }
-
-    fn give_back(&self) {
-        let Some(whole) = &self.whole else { return };
-        let (steps, cost) = self.account.take_rest();
-        whole.give_back_steps(steps);
-        if let Some(cost) = cost {
-            whole.give_back(cost);
+            self.account.hand_back();
         }
     }
 
@@ -261,9 +252,7 @@ impl Budget {
 
 impl Drop for Budget {
     fn drop(&mut self) {
-        if !self.is_ended() {
-            self.give_back();
-        }
+        self.end();
     }
 }
 
@@ -300,6 +289,10 @@ impl Reservation<'_> {
     pub fn release(self) {
         self.budget.account.give_back(self.reserved);
     }
+}
+
+fn holder(name: &str) -> String {
+    format!("the task `{name}`")
 }
 
 pub(super) fn named(name: &str) -> Result<(), Refused> {

@@ -37,6 +37,24 @@ fn what_a_part_did_not_use_comes_back_and_what_it_used_does_not() {
 }
 
 #[test]
+fn what_a_part_spends_beyond_its_share_is_missing_from_every_whole() {
+    let whole = budget(Limits::new().cost(usd(1_000)));
+    let part = whole.carve("part", Limits::new().cost(usd(100))).unwrap();
+    let inner = part.carve("inner", Limits::new().cost(usd(10))).unwrap();
+    // 10 of its own, 90 that were left in the part, and 200 of the whole's.
+    assert_eq!(inner.spend(usd(300)).unwrap_err().kind(), Kind::BudgetCost);
+    assert_eq!((part.left().cost, whole.left().cost), (Some(usd(0)), Some(usd(700))));
+    drop(inner);
+    drop(part);
+    assert_eq!(whole.left().cost, Some(usd(700)), "what is spent does not come back");
+
+    let part = whole.carve("part", Limits::new().cost(usd(100))).unwrap();
+    let reserved = part.reserve(usd(50)).unwrap();
+    assert_eq!(reserved.settle(usd(400)).unwrap_err().kind(), Kind::BudgetCost);
+    assert_eq!(whole.left().cost, Some(usd(300)));
+}
+
+#[test]
 fn a_whole_that_went_over_stays_over() {
     let whole = budget(Limits::new().steps(4));
     let part = whole.carve("part", Limits::new().steps(4)).unwrap();

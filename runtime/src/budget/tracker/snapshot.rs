@@ -58,7 +58,8 @@ impl Tracker {
     }
 
     /// A tracker that goes on from where another one was. Time that has passed in between counts, also over a restart of the machine. What was
-    /// carved from another budget stays taken from it: parts do not go back.
+    /// carved from another budget stays taken from it: parts do not go back, and what one spends beyond its own is from here on missing
+    /// from the part alone.
     ///
     /// # Errors
     /// `invalid_argument` if it holds what no tracker has stored.
