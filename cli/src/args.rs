@@ -113,10 +113,64 @@ pub(crate) enum LedgerAct {
     },
     /// Show one claim, with everything that happened to it: by the beginning of its id, or by namespace, action and key.
     Show {
-        /// ID, or NAMESPACE ACTION KEY
-        #[arg(num_args = 1..=3, required = true, value_names = ["ID | NAMESPACE", "ACTION", "KEY"])]
-        which: Vec<String>,
+        #[command(flatten)]
+        which: Which,
     },
+    /// Say that a call in doubt has happened.
+    Commit {
+        #[command(flatten)]
+        which: Which,
+        /// What a retry is to get: JSON, of the function's return type. Without it, retries are refused.
+        #[arg(long, value_name = "JSON", value_parser = json)]
+        receipt: Option<serde_json::Value>,
+        #[command(flatten)]
+        decision: Decision,
+    },
+    /// Say that a call in doubt did not happen, and can't happen any more: the next retry runs it.
+    Release {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        decision: Decision,
+    },
+    /// Take away the receipts whose time (`retain`) is over. Their keys are remembered.
+    Gc {
+        /// Why, for the audit.
+        #[arg(long, default_value = "their time is over")]
+        reason: String,
+        #[command(flatten)]
+        actor: Actor,
+    },
+    /// Write every claim and every event, one JSON object per line.
+    Export,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Which {
+    /// ID, or NAMESPACE ACTION KEY
+    #[arg(num_args = 1..=3, required = true, value_names = ["ID | NAMESPACE", "ACTION", "KEY"])]
+    pub(crate) which: Vec<String>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct Decision {
+    /// The number of the attempt that you have looked at; `portcullis ledger show` prints it. If there is a later one by now,
+    /// nothing is done.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) attempt: u64,
+    /// What you have found out, and where, for the audit.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Decide although its process lives and may still do it, or although it has happened and only its receipt is gone. The
+    /// effect may then happen twice.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) actor: Actor,
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON (a text needs its quotes): {error}"))
 }
 
 #[derive(Debug, Parser)]

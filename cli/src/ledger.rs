@@ -1,12 +1,15 @@
 //! `portcullis ledger`.
 
+use std::error::Error;
 use std::fmt::Write;
+use std::io::{BufWriter, ErrorKind};
 use std::time::SystemTime;
 
-use portcullis::ledger::{ClaimState, Event, Filter, Ledger, Owner, Record};
+use portcullis::Refused;
+use portcullis::ledger::{By, ClaimState, Event, Filter, Ledger, Note, Owner, Record};
 use serde_json::json;
 
-use crate::args::LedgerAct;
+use crate::args::{Decision, LedgerAct, Which};
 use crate::output::{Failure, Printed, plain, table};
 
 pub(crate) fn run(url: &str, act: LedgerAct) -> Result<Printed, Failure> {
@@ -26,20 +29,63 @@ pub(crate) fn run(url: &str, act: LedgerAct) -> Result<Printed, Failure> {
         }
         LedgerAct::Show { which } => {
             let ledger = Ledger::open(url)?;
-            let found = match which.as_slice() {
-                [id] => ledger.find(id)?,
-                [namespace, action, key] => ledger.show(namespace, action, key)?.into_iter().collect(),
-                _ => return Err(Failure::usage("name a claim by its ID, or by NAMESPACE ACTION KEY".to_owned())),
-            };
-            match found.as_slice() {
-                [record] => show(record, &ledger.events(record)?),
-                [] => Err(Failure::not_found("there is no such claim; `portcullis ledger list` lists them".to_owned())),
-                several => {
-                    Err(Failure::usage(format!("{} claims begin like this: give more of the id", several.len())))
-                }
+            let record = the_one(&ledger, which)?;
+            show(&record, &ledger.notes(&record)?, &ledger.events(&record)?)
+        }
+        LedgerAct::Commit { which, receipt, decision } => {
+            let ledger = Ledger::open(url)?;
+            let (record, by) = decided(&ledger, which, decision)?;
+            said(&ledger.commit(&record, receipt.as_ref(), &by)?)
+        }
+        LedgerAct::Release { which, decision } => {
+            let ledger = Ledger::open(url)?;
+            let (record, by) = decided(&ledger, which, decision)?;
+            said(&ledger.release(&record, &by)?)
+        }
+        LedgerAct::Gc { reason, actor } => {
+            let swept = Ledger::open(url)?.gc(&By::new(actor.actor, reason))?;
+            Printed::new(format!("{} receipts were taken away; their keys are remembered", swept.expired), swept)
+        }
+        LedgerAct::Export => {
+            let mut out = BufWriter::new(std::io::stdout().lock());
+            match Ledger::open(url)?.export(&mut out) {
+                Err(refused) if !is_broken_pipe(&refused) => Err(refused.into()),
+                // `portcullis … | head` has seen enough.
+                Ok(_) | Err(_) => Ok(Printed::already()),
             }
         }
     }
+}
+
+fn is_broken_pipe(refused: &Refused) -> bool {
+    let cause = refused.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+}
+
+/// The claim that was named, if there is exactly one.
+fn the_one(ledger: &Ledger, which: Which) -> Result<Record, Failure> {
+    let mut found = match which.which.as_slice() {
+        [id] => ledger.find(id)?,
+        [namespace, action, key] => ledger.show(namespace, action, key)?.into_iter().collect(),
+        _ => return Err(Failure::usage("name a claim by its ID, or by NAMESPACE ACTION KEY".to_owned())),
+    };
+    match (found.pop(), found.len()) {
+        (Some(record), 0) => Ok(record),
+        (Some(_), others) => Err(Failure::usage(format!("{} claims begin like this: give more of the id", others + 1))),
+        (None, _) => Err(Failure::not_found("there is no such claim; `portcullis ledger list` lists them".to_owned())),
+    }
+}
+
+/// The claim as the person has seen it, and in whose name it is decided about.
+fn decided(ledger: &Ledger, which: Which, decision: Decision) -> Result<(Record, By), Failure> {
+    let mut record = the_one(ledger, which)?;
+    record.epoch = decision.attempt;
+    let by = By::new(decision.actor.actor, decision.reason);
+    Ok((record, if decision.force { by.force() } else { by }))
+}
+
+fn said(record: &Record) -> Result<Printed, Failure> {
+    Printed::new(explained(record), json!({ "claim": record }))
 }
 
 fn list(records: &[Record], limit: usize) -> Result<Printed, Failure> {
@@ -64,7 +110,7 @@ fn list(records: &[Record], limit: usize) -> Result<Printed, Failure> {
     Printed::new(text, records)
 }
 
-fn show(record: &Record, events: &[Event]) -> Result<Printed, Failure> {
+fn show(record: &Record, notes: &[Note], events: &[Event]) -> Result<Printed, Failure> {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12} {}", plain(&value));
@@ -88,6 +134,9 @@ fn show(record: &Record, events: &[Event]) -> Result<Printed, Failure> {
     if let Some(at) = record.kept_until {
         line("kept until", when(at));
     }
+    if let Some(by) = &record.settled_by {
+        line("decided by", by.clone());
+    }
     if let Some(ended) = &record.ended {
         line("ended", ended.clone());
     }
@@ -95,14 +144,20 @@ fn show(record: &Record, events: &[Event]) -> Result<Printed, Failure> {
         line("receipt", receipt.to_string());
     }
     line("fingerprint", record.fingerprint.clone());
+    for note in notes {
+        line("note", format!("{} {} (attempt {})", when(note.at), String::from_utf8_lossy(&note.bytes), note.epoch));
+    }
     for event in events {
         line("event", format!("{} {} by {} {}", when(event.at), event.kind, event.actor, event.detail));
     }
-    Printed::new(text, json!({ "claim": record, "events": events }))
+    Printed::new(text, json!({ "claim": record, "notes": notes, "events": events }))
 }
 
 fn explained(record: &Record) -> String {
     let what = match record.state {
+        ClaimState::InDoubt if record.running => {
+            "it has been running for longer than it may, in a process that lives; what it returns still counts"
+        }
         ClaimState::Pending => "its body is running",
         ClaimState::Committed => "it happened; a retry gets the receipt",
         ClaimState::Failed => "its error is the outcome; a retry gets it",

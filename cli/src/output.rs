@@ -20,12 +20,19 @@ pub(crate) struct Printed {
     exit: u8,
     /// What to do about it, where the result is a no.
     no: Option<String>,
+    /// All of it has been written to standard output already.
+    written: bool,
 }
 
 impl Printed {
+    /// What was too long to be held.
+    pub(crate) fn already() -> Self {
+        Printed { text: String::new(), json: serde_json::Value::Null, exit: DONE, no: None, written: true }
+    }
+
     pub(crate) fn new(text: String, json: impl Serialize) -> Result<Self, Failure> {
         match serde_json::to_value(json) {
-            Ok(json) => Ok(Printed { text, json, exit: DONE, no: None }),
+            Ok(json) => Ok(Printed { text, json, exit: DONE, no: None, written: false }),
             Err(error) => Err(Failure::internal(error.to_string())),
         }
     }
@@ -44,6 +51,9 @@ impl Printed {
         if let Some(why) = &self.no {
             // The verdict counts, heard or not.
             let _ = writeln!(std::io::stderr().lock(), "portcullis: {}", plain(why));
+        }
+        if self.written {
+            return ExitCode::from(self.exit);
         }
         let mut text = if json { self.json.to_string() } else { self.text.clone() };
         if !text.ends_with('\n') {

@@ -32,7 +32,7 @@ fn refund(gate: &Portcullis, order: &str, cents: u64) -> Result<u64, Error> {
 fn shop() -> Shop {
     let dir = tempfile::tempdir().unwrap();
     let shop = Shop { dir };
-    let gate = Portcullis::builder().ledger(shop.url()).namespace("shop").build().unwrap();
+    let gate = shop.gate();
     assert_eq!(refund(&gate, "o-1", 500).unwrap(), 500);
     assert!(matches!(refund(&gate, "o-2", 500), Err(Error::Lost)));
     let refused = refund(&gate, "o-1", 900).unwrap_err();
@@ -47,6 +47,10 @@ impl Shop {
 
     fn url(&self) -> String {
         format!("sqlite:{}", self.path().display())
+    }
+
+    fn gate(&self) -> Portcullis {
+        Portcullis::builder().ledger(self.url()).namespace("shop").build().unwrap()
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -208,8 +212,84 @@ fn the_default_ledger_lies_in_the_users_state_directory() {
 #[test]
 fn a_key_can_not_drive_the_terminal() {
     let shop = shop();
-    let gate = Portcullis::builder().ledger(shop.url()).namespace("shop").build().unwrap();
+    let gate = shop.gate();
     assert!(refund(&gate, "\u{1b}[2J\nevil", 1).is_ok());
     let text = shop.text(&["ledger", "list"]);
     assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[2J\\nevil"), "{text}");
+}
+
+#[test]
+fn a_person_commits_what_has_happened_with_the_receipt() {
+    let shop = shop();
+    let named = ["shop", "orders.refund", "o-2"];
+    let commit = [&["ledger", "commit"], &named[..]].concat();
+    let why = ["--reason", "the console shows it", "--as", "alice"];
+    assert!(shop.fails(&[&commit[..], &why].concat(), 2).contains("--attempt"));
+    assert!(shop.fails(&[&commit[..], &["--attempt", "1"]].concat(), 2).contains("--reason"));
+    let empty = [&commit[..], &["--attempt", "1", "--reason", " "]].concat();
+    assert!(shop.fails(&empty, 2).contains("needs its reason"));
+    let no_json = [&commit[..], &["--attempt", "1", "--receipt", "paid"], &why].concat();
+    assert!(shop.fails(&no_json, 2).contains("a text needs its quotes"));
+
+    let text = shop.text(&[&commit[..], &["--attempt", "1", "--receipt", "500"], &why].concat());
+    assert!(text.contains("it happened"), "{text}");
+    assert_eq!(refund(&shop.gate(), "o-2", 500).unwrap(), 500);
+    let shown = shop.json(&[&["ledger", "show"], &named[..]].concat());
+    assert_eq!(shown["claim"]["settled_by"], "person");
+    assert_eq!(shown["events"][1]["actor"], "alice");
+    assert_eq!(shown["events"][1]["detail"]["reason"], "the console shows it");
+}
+
+#[test]
+fn a_person_releases_what_did_not_happen_and_only_what_was_looked_at() {
+    let shop = shop();
+    let id = shop.json(&["ledger", "show", "shop", "orders.refund", "o-2"])["claim"]["id"].clone();
+    let release = |attempt, reason| {
+        ["--json", "ledger", "release", id.as_str().unwrap(), "--attempt", attempt, "--reason", reason]
+    };
+    assert!(shop.fails(&release("2", "a guess"), 1).contains("another start has been granted"));
+    let released: Value = serde_json::from_str(&shop.text(&release("1", "no such refund"))).unwrap();
+    assert_eq!(released["claim"]["state"], "open");
+    let committed = ["ledger", "release", "shop", "orders.refund", "o-1", "--attempt", "1", "--reason", "undo it"];
+    assert!(shop.fails(&committed, 1).contains("can't be undone"));
+    let nothing = ["ledger", "release", "shop", "orders.refund", "o-9", "--attempt", "1", "--reason", "why"];
+    assert!(shop.fails(&nothing, 1).contains("no such claim"));
+}
+
+#[once(action = "orders.note", key = "order", skip(gate), with = gate, claim = claim, retain = "1ms")]
+fn note(gate: &Portcullis, order: &str) -> Result<u64, Error> {
+    claim.note(format!("re_{order}\u{7}")).wait()?;
+    claim.note([0xff, 0x00]).wait()?;
+    Ok(7)
+}
+
+#[test]
+fn notes_are_shown_until_retention_takes_them_away_with_the_receipt() {
+    let shop = shop();
+    note(&shop.gate(), "o-3").unwrap();
+    let show = ["ledger", "show", "shop", "orders.note", "o-3"];
+    let shown = shop.json(&show);
+    assert_eq!(shown["notes"][0]["text"], "re_o-3\u{7}");
+    assert_eq!(shown["notes"][1]["hex"], "ff00");
+    let text = shop.text(&show);
+    assert!(text.contains("re_o-3\\u{7} (attempt 1)") && !text.contains('\u{7}'), "{text}");
+
+    assert_eq!(shop.json(&["ledger", "gc", "--as", "cron"])["expired"], 1);
+    assert_eq!(shop.json(&["ledger", "gc", "--as", "cron"])["expired"], 0);
+    let shown = shop.json(&show);
+    assert_eq!((shown["claim"]["state"].as_str(), shown["notes"].as_array().map(Vec::len)), (Some("expired"), Some(0)));
+    assert!(matches!(note(&shop.gate(), "o-3"), Err(Error::Refused(refused)) if refused.code() == "receipt_expired"));
+}
+
+#[test]
+fn an_export_is_one_line_of_json_for_each_claim_and_each_event() {
+    let shop = shop();
+    for args in [&["ledger", "export"][..], &["--json", "ledger", "export"]] {
+        let text = shop.text(args);
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["claim"]["key"], "o-1");
+        assert_eq!(lines[1]["claim"]["key"], "o-2");
+        assert!(lines[2..].iter().all(|line| line["event"]["kind"].is_string()));
+        assert!(lines[2..].iter().any(|line| line["event"]["kind"] == "in_doubt"));
+    }
 }

@@ -53,6 +53,28 @@ fn the_quickstart_shows_the_whole_job() {
 }
 
 #[test]
+fn a_lost_reply_is_never_a_second_payment() {
+    let output = example("in_doubt").output().expect("it starts");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    in_order(
+        &said,
+        &[
+            "asking, first:   the connection broke before the reply",
+            ", found",
+            "again, first:    the connection broke before the reply",
+            "again, retry:    payment ",
+            "booking, first:  the connection broke before the reply",
+            "booking, retry:  number 1",
+            "person, retry:   in_doubt: refused `pay`",
+            "person, notes:   sent ",
+            "person, at last: payment 4",
+            "money moved:     3 times for 3 payments",
+        ],
+    );
+}
+
+#[test]
 fn the_agent_is_stopped_by_each_limit_in_turn() {
     let output = example("agent_loop").output().expect("it starts");
     let said = said(&output);

@@ -21,7 +21,7 @@ pub(crate) enum Guard {
 const SHARED: &[&str] = &["action", "with", "refused", "crate"];
 
 /// Fixed by the design, not built yet: the answer must not be "no such thing".
-const LATER: &[&str] = &["approval", "reconcile", "reconcile_after", "provider_window", "max_run", "settle"];
+const LATER: &[&str] = &["approval"];
 
 impl Guard {
     pub(crate) const ALL: [Guard; 3] = [Guard::Boundary, Guard::Once, Guard::Budgeted];
@@ -37,7 +37,19 @@ impl Guard {
     const fn arguments(self) -> &'static [&'static str] {
         match self {
             Guard::Boundary => &["on_deny", "on_fault", "permit", "resource", "width"],
-            Guard::Once => &["key", "skip", "on_err", "wait", "claim", "retain"],
+            Guard::Once => &[
+                "key",
+                "skip",
+                "on_err",
+                "reconcile",
+                "reconcile_after",
+                "provider_window",
+                "wait",
+                "max_run",
+                "claim",
+                "settle",
+                "retain",
+            ],
             Guard::Budgeted => &["max_steps", "max_depth", "max_duration", "max_cost", "cost", "per", "on_exceed"],
         }
     }
@@ -279,6 +291,6 @@ mod tests {
         assert_eq!(mistakes(Guard::Once, quote!(skip = a)), ["write `skip(a, b)`, with the names of the parameters"]);
         assert_eq!(mistakes(Guard::Once, quote!(key = a b)), ["expected `,` between two arguments"]);
         assert_eq!(mistakes(Guard::Once, quote!(key = req., wait = "5s")).len(), 1);
-        assert!(mistakes(Guard::Once, quote!(settle = "lazy"))[0].starts_with("`settle` is not yet available"));
+        assert!(mistakes(Guard::Boundary, quote!(approval = "1m"))[0].starts_with("`approval` is not yet available"));
     }
 }

@@ -20,9 +20,12 @@ impl Expansion<'_> {
         let new = self.runtime.private(quote!(Call::new));
         let mutable = mutable.then(|| ours!(mut));
         let mut call = ours!(#new(&__SITE));
+        // Located at the value: it is what has the wrong type.
         let mut set = |method: &str, value: TokenStream| {
-            let method = Ident::new(method, Span::mixed_site());
-            call.extend(ours!(.#method(#value)));
+            let at = value.clone().into_iter().next().map_or_else(Span::mixed_site, |first| first.span());
+            let at = Span::mixed_site().located_at(at);
+            let method = Ident::new(method, at);
+            call.extend(quote_spanned!(at=> .#method(#value)));
         };
         if let Some(with) = with {
             set("with", borrowed(with));
@@ -99,9 +102,8 @@ impl Expansion<'_> {
             let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
             value.extend(ours!(.budget(#new #(#limits)*, #per_path::#per, #on::#on_exceed)));
         }
-        if let Some(Once { wait, retain, .. }) = once {
-            value.extend(wait.iter().map(|wait| ours!(.wait(#wait))));
-            value.extend(retain.iter().map(|retain| ours!(.retain(#retain))));
+        if let Some(Once { site, .. }) = once {
+            value.extend(site.iter().map(|(method, argument)| ours!(.#method(#argument))));
         }
         ours!(#here static __SITE: #site #kind = #value;)
     }

@@ -50,10 +50,12 @@ impl Expansion<'_> {
         let site = self.site();
         let call = match &self.work.shape {
             Shape::Sync => {
-                let call = self.call(false);
-                let entered = self.entered().unwrap_or_else(|| ours!(_));
-                let (exempt, body) = (self.exempt(), self.braced(body));
-                let run = self.run(ours!(#exempt move |#entered| #body), "run_sync", "once_sync", self.at_output());
+                let (call, exempt) = (self.call(false), self.exempt());
+                let (entered, body) = match self.entered() {
+                    Some((entered, take)) => (entered, self.braced(quote!(#take #body))),
+                    None => (ours!(_), self.braced(body)),
+                };
+                let run = self.run(ours!(#exempt move |#entered| #body), false, self.at_output());
                 self.returned(call, run)
             }
             Shape::Async => {
@@ -80,18 +82,28 @@ impl Expansion<'_> {
     }
 
     fn awaited(&self, body: TokenStream) -> TokenStream {
-        let (exempt, body) = (self.exempt(), self.braced(body));
+        let exempt = self.exempt();
         match self.entered() {
             None => {
-                let call = self.call(false);
-                self.returned(call, self.run_later(ours!(#exempt async move #body)))
+                let (asks, body) = (self.asks(), self.braced(body));
+                let call = self.call(asks.is_some());
+                self.returned(ours!(#call #asks), self.run_later(ours!(#exempt async move #body)))
             }
-            Some(entered) => {
-                let call = self.call(true);
+            Some((entered, take)) => {
+                let (call, asks, body) = (self.call(true), self.asks(), self.braced(quote!(#take #body)));
                 let bind = ours!(let body = call.bind(#exempt async move |#entered| #body););
-                self.returned(ours!(#call #bind), self.run_later(ours!(body)))
+                self.returned(ours!(#call #asks #bind), self.run_later(ours!(body)))
             }
         }
+    }
+
+    // Output: let reconcile = call.reconcile(path);
+    fn asks(&self) -> Option<TokenStream> {
+        let path = self.model.once.as_ref()?.reconcile.as_ref()?;
+        let at = Span::mixed_site().located_at(path.span());
+        let method = Ident::new("reconcile", at);
+        let ask = quote_spanned!(at=> call.#method(#path));
+        Some(ours!(let reconcile = #ask;))
     }
 
     /// A body that somebody was asked for may have effects; the arguments, which run before, may not. What the user says
@@ -129,22 +141,30 @@ impl Expansion<'_> {
 
     // Output: run_sync::<R, _>(call, refuse, body)
     //         once_sync::<R, _>(call, refuse, on_err, body)
-    fn run(&self, body: TokenStream, plain: &str, once: &str, at: (Span, Span)) -> TokenStream {
-        let (name, on_err) = match &self.model.once {
-            None => (plain, None),
-            Some(settings) => (once, Some(self.on_err(settings))),
+    //         reconciled_sync::<R, _>(call, refuse, on_err, reconcile, body)
+    fn run(&self, body: TokenStream, later: bool, at: (Span, Span)) -> TokenStream {
+        let once = self.model.once.as_ref();
+        let reconcile = once.and_then(|once| once.reconcile.as_ref());
+        let name = match (once, reconcile, later) {
+            (None, _, false) => "run_sync",
+            (None, _, true) => "run",
+            (Some(_), None, false) => "once_sync",
+            (Some(_), None, true) => "once",
+            (Some(_), Some(_), false) => "reconciled_sync",
+            (Some(_), Some(_), true) => "reconciled",
         };
-        let on_err = on_err.into_iter();
+        let on_err = once.map(|once| self.on_err(once)).into_iter();
+        let reconcile = reconcile.map(|path| if later { ours!(reconcile) } else { path.to_token_stream() }).into_iter();
         let refuse = self.refuse();
         let output = located(self.work.output.clone(), at);
-        self.call_at(at, name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #body))
+        self.call_at(at, name, ours!(::<#output, _>), ours!(call, #refuse, #(#on_err,)* #(#reconcile,)* #body))
     }
 
     fn run_later(&self, body: TokenStream) -> TokenStream {
         let (first, last) = self.at_output();
         // Without a claim the compiler says it of the `await` as well, which is one token.
         let at = if self.model.once.is_some() { (first, last) } else { (first, first) };
-        let run = self.run(body, "run", "once", at);
+        let run = self.run(body, true, at);
         quote_spanned!(at.1=> #run.await)
     }
 
@@ -199,18 +219,26 @@ impl Expansion<'_> {
         }
     }
 
-    // Output: Entered { permit: p, .. }: Entered<'_, BeforeSideEffect>
-    fn entered(&self) -> Option<TokenStream> {
+    // Output: p: Entered<'_, BeforeSideEffect>
+    //         let Entered { permit: p, .. } = p;
+    //
+    // What is handed over goes by the user's name for the permit, at the place of it: where that escapes, the compiler says
+    // that it is for this call alone, and names it.
+    fn entered(&self) -> Option<(TokenStream, TokenStream)> {
         let (permit, claim) = (self.model.permit(), self.model.claim());
-        let entered = match (permit, claim) {
-            (None, None) => return None,
-            _ if self.model.once.is_some() => self.runtime.private(quote!(EnteredOnce)),
-            _ => self.runtime.private(quote!(Entered)),
+        let mut name = permit.map(|(name, _)| name).or(claim)?.clone();
+        let at = Span::mixed_site().located_at(name.span());
+        name.set_span(at);
+        let entered = match self.model.once.is_some() {
+            true => self.runtime.private(quote!(EnteredOnce)),
+            false => self.runtime.private(quote!(Entered)),
         };
+        let entered = located(entered, (at, at));
         let kind = self.kind();
-        let permit = permit.map(|(name, _)| ours!(permit: #name,));
-        let claim = claim.map(|name| ours!(claim: #name,));
-        Some(ours!(#entered { #permit #claim .. }: #entered<'_, #kind>))
+        let permit = permit.map(|(name, _)| quote_spanned!(at=> permit: #name,));
+        let claim = claim.map(|name| quote_spanned!(at=> claim: #name,));
+        let take = quote_spanned!(at=> let #entered { #permit #claim .. } = #name;);
+        Some((quote_spanned!(at=> #name: #entered<'_, #kind>), take))
     }
 
     pub(crate) fn kind(&self) -> TokenStream {

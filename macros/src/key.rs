@@ -4,6 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
+use syn::spanned::Spanned;
 use syn::{Expr, ExprReference, Ident, LitStr, Member, Token};
 
 use crate::errors::Errors;
@@ -115,7 +116,8 @@ pub(crate) fn borrowed(expr: &Expr) -> TokenStream {
     }
     let reference = ExprReference {
         attrs: Vec::new(),
-        and_token: Token![&](Span::mixed_site()),
+        // Where the value is, so that an error about it starts there.
+        and_token: Token![&](Span::mixed_site().located_at(expr.span())),
         mutability: None,
         expr: Box::new(expr.clone()),
     };

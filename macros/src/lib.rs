@@ -151,8 +151,15 @@ pub fn boundary(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `on_err = "release"` | after `Err`: free the key, because the effect surely did not happen | |
 /// | `on_err = "record"` | after `Err`: the error is the outcome, and a retry gets it again | |
 /// | `on_err = path` | a `fn(&E) -> portcullis::OnErr` decides | |
+/// | `reconcile = path` | asked what really happened when the call is in doubt and its body is over: a `fn(&portcullis::Doubt) -> portcullis::Reconciled<T>`, `async` if the function is | none: in doubt stays in doubt |
+/// | `reconcile_after = "5s"` | how long after the body was over it is asked, for providers whose reads lag | `"0s"` |
+/// | `provider_window = "23h"` | the provider deduplicates `claim.idempotency_key()` that long: within it, a call in doubt whose body is over runs again with the same key. After it, never | none |
 /// | `wait = "5s"` | how long a concurrent duplicate waits for the first call's receipt | `"0s"`: it is refused as `in_flight` |
-/// | `claim = NAME` | binds the `portcullis::Claim` in the body: `NAME.idempotency_key()` for the provider, `NAME.did_not_happen()` to free the key if the body then returns `Err` | none |
+/// | `max_run = "10m"` | a body that has not returned by then is put in doubt, and runs on. What it returns late still counts | none |
+/// | `claim = NAME` | binds the `portcullis::Claim` in the body: `NAME.idempotency_key()` for the provider, `NAME.note(…)` for who has to find out what happened, `NAME.did_not_happen()` to free the key if the body then returns `Err`, `NAME.settle_in(&tx, …)` to settle in the effect's own transaction | none |
+/// | `settle = "durable"` | the settlement is on disk before the call returns | the default |
+/// | `settle = "lazy"` | its flush to the disk is not waited for. A power cut can then turn a returned `Ok` into in doubt, never into a second run | |
+/// | `settle = "transaction"` | the whole effect is in the transaction of the ledger's own database in which the body settles, with `NAME.settle_in(&tx, &receipt)`. Nothing is ever in doubt: what was not committed has not happened, and runs again | |
 /// | `retain = "30d"` | how long the receipt is kept. Its key is remembered after that | for ever |
 ///
 /// `action`, `with`, `refused` and `crate` are explained at [`boundary`](macro@boundary).
@@ -176,6 +183,42 @@ pub fn boundary(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// The value in `Ok` must be `Serialize + DeserializeOwned`, and with `on_err = "record"` the error too. The return type must
 /// be able to carry a refusal: a `Result` whose error is `From<portcullis::Refused>`, such as `anyhow::Error`, or `refused = path`.
+///
+/// At most [1 MiB](https://docs.rs/portcullis/latest/portcullis/struct.Builder.html#method.max_receipt) is kept: a larger result is given to the first caller
+/// alone, and retries are refused as `receipt_too_large`. Result and error are stored as they are, unless the gate has a [`seal`](https://docs.rs/portcullis/latest/portcullis/struct.Builder.html#method.seal).
+///
+/// # In doubt
+///
+/// A body whose outcome nobody knows is never run again because of its age alone. What ends a doubt:
+///
+/// - the body itself: what it returns late counts, unless somebody has decided otherwise in the meantime;
+/// - `reconcile`, which the next caller asks once the body is over. Of several callers that ask at once, one is heard. `Happened`
+///   becomes the receipt, `DidNotHappen` lets the body run again, `Unknown` changes nothing. Its argument may be a closure over
+///   what is borrowed, such as `|doubt| self.find(doubt)`. It is not asked again within itself;
+/// - `provider_window`, counted by the ledger's clock from the first start whose outcome is unknown. If that clock has gone
+///   backwards, nothing runs. Choose it shorter than the provider's own time by as long as a body may take;
+/// - a person: `portcullis ledger commit` or `release`.
+///
+/// Each start has an epoch. What a start says that is not the latest any more is kept as evidence, and refused as `fenced`.
+///
+/// ```
+/// use portcullis::{Doubt, Reconciled, Refused, once};
+///
+/// /// Asks the provider for the refund with our idempotency key.
+/// async fn find_refund(doubt: &Doubt) -> Reconciled<String> {
+///     match doubt.notes().last() {
+///         Some(note) => Reconciled::Happened(String::from_utf8_lossy(&note.bytes).into_owned()),
+///         None => Reconciled::Unknown,
+///     }
+/// }
+///
+/// #[once(action = "orders.refund", key = "order_id", claim = claim, reconcile = find_refund, reconcile_after = "5s")]
+/// async fn refund(order_id: &str) -> Result<String, Refused> {
+///     let refund = format!("re_{}", claim.idempotency_key());
+///     claim.note(&refund).await?;
+///     Ok(refund)
+/// }
+/// ```
 ///
 /// # Cancellation
 ///

@@ -1,14 +1,14 @@
 //! The model: what the attributes of one function say together, defaults filled in.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, ExprPath, Ident};
 
 use crate::args::{Args, Guard};
 use crate::errors::{Errors, listed, nearest};
 use crate::key::Key;
-use crate::paths::Runtime;
+use crate::paths::{Runtime, ours};
 use crate::values;
 
 #[derive(Default)]
@@ -45,8 +45,9 @@ pub(crate) struct Once {
     pub(crate) key: Option<Key>,
     pub(crate) skip: Vec<Ident>,
     pub(crate) on_err: OnErr,
-    pub(crate) wait: Option<TokenStream>,
-    pub(crate) retain: Option<TokenStream>,
+    pub(crate) reconcile: Option<Expr>,
+    /// What is said of the site, in methods of `Site` and their arguments.
+    pub(crate) site: Vec<(Ident, Option<TokenStream>)>,
     pub(crate) claim: Option<Ident>,
 }
 
@@ -202,16 +203,80 @@ impl Once {
                 Some(OnErr::Fixed(Ident::new(name, other.span())))
             }
         });
+        let reconcile = args.take_expr("reconcile").and_then(|expr| match expr {
+            Expr::Path(_) | Expr::Closure(_) => Some(expr),
+            other => {
+                errors.over(
+                    other,
+                    "`reconcile` is the path of a `fn(&Doubt) -> Reconciled<T>`, or a closure of this shape; `async`, if the \
+                     guarded function is",
+                );
+                None
+            }
+        });
+        let claim = args.take_expr("claim").and_then(|expr| values::name("claim", &expr, errors));
+        let site = Once::site(&mut args, reconcile.is_some(), claim.is_some(), errors);
         Once {
             span,
             key: args.take_expr("key").and_then(|expr| Key::read(expr, errors)),
             skip: args.take_list("skip"),
             on_err: on_err.unwrap_or_else(|| OnErr::Fixed(Ident::new("Hold", Span::mixed_site()))),
-            wait: args.take_expr("wait").and_then(|expr| values::duration("wait", expr, errors)),
-            retain: args.take_expr("retain").and_then(|expr| values::some_duration("retain", expr, errors)),
-            claim: args.take_expr("claim").and_then(|expr| values::name("claim", &expr, errors)),
+            reconcile,
+            site,
+            claim,
         }
     }
+}
+
+impl Once {
+    /// What is known of the function before any call of it.
+    fn site(args: &mut Args, reconciles: bool, binds: bool, errors: &mut Errors) -> Vec<(Ident, Option<TokenStream>)> {
+        let mut site = Vec::new();
+        if let Some((name, expr)) = args.take_named("wait") {
+            site.extend(values::duration("wait", expr, errors).map(|value| (method("wait", &name), Some(value))));
+        }
+        for argument in ["retain", "provider_window", "max_run"] {
+            let Some((name, expr)) = args.take_named(argument) else { continue };
+            let value = values::some_duration(argument, expr, errors);
+            site.extend(value.map(|value| (method(argument, &name), Some(value))));
+        }
+        match args.take_named("reconcile_after") {
+            Some((name, _)) if !reconciles && !args.flawed => {
+                errors.at(
+                    name.span(),
+                    "`reconcile_after` says how long to wait before `reconcile` is asked, and there is no `reconcile` here",
+                );
+            }
+            Some((name, expr)) => {
+                let value = values::duration("reconcile_after", expr, errors);
+                site.extend(value.map(|value| (method("reconcile", &name), Some(value))));
+            }
+            None if reconciles => {
+                let name = Ident::new("reconcile", Span::mixed_site());
+                site.push((name, Some(ours!(::core::time::Duration::ZERO))));
+            }
+            None => {}
+        }
+        if let Some((name, expr)) = args.take_named("settle") {
+            let words =
+                [("durable", None), ("lazy", Some("settle_lazily")), ("transaction", Some("settle_in_transaction"))];
+            let chosen = values::choice("settle", &expr, &words, errors).flatten();
+            if chosen == Some("settle_in_transaction") && !binds && !args.flawed {
+                errors.at(
+                    name.span(),
+                    "with `settle = \"transaction\"` the body settles by itself: bind its claim, `claim = claim`, and call \
+                     `claim.settle_in(&tx, &receipt)` before `tx.commit()`",
+                );
+            }
+            site.extend(chosen.map(|chosen| (method(chosen, &name), None)));
+        }
+        site
+    }
+}
+
+/// A method of the runtime's, where the user wrote its argument.
+fn method(name: &str, written: &Ident) -> Ident {
+    Ident::new(name, Span::mixed_site().located_at(written.span()))
 }
 
 impl Budgeted {

@@ -157,7 +157,7 @@ fn arguments_that_are_shared_stand_once() {
 #[test]
 fn all_mistakes_are_reported_at_once_and_the_function_stands() {
     let tokens = once(
-        quote!(key = "no", skip(no, a, a), wait = 5, on_err = "hald", claim = a, settle = "lazy"),
+        quote!(key = "no", skip(no, a, a), wait = 5, on_err = "hald", claim = a, settle = "lasy"),
         quote! {
             #[boundary(before_tea, before_cost, width = 3, permit = "p", on_deny = exit)]
             #[budgeted(max_steps = 0, max_duration = "5", max_cost = "5 usd", per = "tsk", cost = f()?)]
@@ -175,9 +175,9 @@ fn all_mistakes_are_reported_at_once_and_the_function_stands() {
     refuses(
         rest,
         &[
-            "`settle` is not yet available",
             "`on_err` is one of `\"hold\"`, `\"release\"` and `\"record\"`; did you mean `\"hold\"`?",
             "`wait` is a duration with its unit in quotes",
+            "`settle` is one of `\"durable\"`, `\"lazy\"` and `\"transaction\"`; did you mean `\"lazy\"`?",
             "there is no boundary `before_tea`",
             "`on_deny` is one of `\"exit\"` and `\"return\"`; did you mean `\"exit\"`?",
             "write `permit = name`",

@@ -17,7 +17,7 @@ use crate::boundary::OnRefusal;
 use crate::budget::{Account, Limits};
 use crate::config::{Builder, ConfigError};
 use crate::halt::{self, Notice};
-use crate::ledger::{AuditRecord, Store};
+use crate::ledger::{AuditRecord, Receipts, Store};
 use crate::refused::{Kind, Refused};
 use crate::scope::{self, Frame, Scope, Scoped};
 use crate::ticket::Ticket;
@@ -37,6 +37,7 @@ pub(crate) struct Plan {
     /// `Err`: why no authority can be asked.
     pub(crate) authority: Result<(Arc<dyn Authority>, Device), String>,
     pub(crate) ledger: LedgerPlan,
+    pub(crate) receipts: Receipts,
     pub(crate) deadline: Duration,
     pub(crate) limits: Limits,
     pub(crate) unwinds: bool,
@@ -51,6 +52,7 @@ struct Inner {
     device: String,
     ledger: OnceCell<Arc<dyn Store>>,
     open_ledger: LedgerPlan,
+    receipts: Receipts,
     limits: Limits,
     unwinds: bool,
     process: Scope,
@@ -140,6 +142,7 @@ impl Portcullis {
             device,
             ledger: OnceCell::new(),
             open_ledger: plan.ledger,
+            receipts: plan.receipts,
             limits: plan.limits,
             unwinds: plan.unwinds,
             process: Scope::process(),
@@ -196,6 +199,10 @@ impl Portcullis {
 
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.0.namespace.as_deref()
+    }
+
+    pub(crate) fn receipts(&self) -> &Receipts {
+        &self.0.receipts
     }
 
     pub(crate) fn process_scope(&self) -> &Scope {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod adapters;
 pub mod authority;
 mod boundary;
 pub mod budget;
@@ -37,15 +38,19 @@ pub use boundary::{Boundary, OnRefusal};
 pub use budget::Cost;
 pub use config::{Builder, ConfigError};
 pub use gate::{Drain, Drained, Portcullis, drain};
-pub use guard::{Claim, OnErr};
+pub use guard::{Claim, Noting, OnErr};
 pub use halt::EXIT_CODE;
+pub use ledger::{Doubt, Reconciled};
 pub use locked::Locked;
 #[cfg(feature = "reqwest")]
 pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
 pub use portcullis_macros::{boundary, budgeted, guarded, once, unguarded};
-pub use refused::{Kind, Refused};
+pub use refused::{Kind, Next, Refused};
+/// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction.
+#[cfg(feature = "sqlite")]
+pub use rusqlite;
 pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
 
 /// What the attributes expand to. Not part of the public interface: it changes without notice.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::adapters::says_failure;
 use crate::refused::Refused;
 
 /// Did the guarded call succeed?
@@ -55,6 +56,12 @@ impl Outcome for ExitCode {
             with a variant `Refused(#[from] portcullis::Refused)`), or name a function: `refused = path`, \
             a `fn(portcullis::Refused) -> {Self}`"
 )]
+#[cfg_attr(
+    feature = "rmcp",
+    diagnostic::on_unimplemented(
+        note = "an MCP tool has room for it in `Result<T, portcullis::Refused>` and in `Result<CallToolResult, ErrorData>`"
+    )
+)]
 pub trait FromRefused {
     /// Turns the reason into the function's own return type.
     fn from_refused(refused: Refused) -> Self;
@@ -69,12 +76,18 @@ impl<T, E: From<Refused>> FromRefused for Result<T, E> {
 
 /// A return type whose success can be kept as a receipt and given again to a retry.
 ///
-/// For `Result<T, E>` the receipt is the `T`. For the other [`Outcome`]s it is the value itself.
+/// For `Result<T, E>` the receipt is the `T`, which borrows nothing. For the other [`Outcome`]s it is the value itself.
 #[diagnostic::on_unimplemented(
     message = "`#[once]` can't keep a receipt of `{Self}`",
     label = "a retry must get the original result, so it has to be stored",
     note = "the value in `Ok` must implement `serde::Serialize` and `serde::de::DeserializeOwned` \
             (`#[derive(serde::Serialize, serde::Deserialize)]`)"
+)]
+#[cfg_attr(
+    feature = "rmcp",
+    diagnostic::on_unimplemented(
+        note = "for rmcp's `Json<T>` there is one that can: `portcullis::adapters::rmcp::Json<T>`"
+    )
 )]
 pub trait Replay: Outcome + Sized {
     /// What the receipt holds.
@@ -90,10 +103,15 @@ pub trait Replay: Outcome + Sized {
     fn from_value(value: Self::Value) -> Self;
     /// The outcome that a recorded error stands for (`on_err = "record"`).
     fn from_error(error: Self::Error) -> Self;
+    /// `true` if the value in `Ok` says by itself that the call failed, as an MCP tool's result with `isError` does. `on_err` decides
+    /// about it as about an error, but that an `on_err = path` is not asked (it is "hold"), and that `"record"` keeps the value.
+    fn is_failed_value(&self) -> bool {
+        false
+    }
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned, E> Replay for Result<T, E> {
+impl<T: Serialize + DeserializeOwned + 'static, E> Replay for Result<T, E> {
     type Value = T;
     type Error = E;
     fn as_result(&self) -> Result<&T, &E> {
@@ -104,6 +122,9 @@ impl<T: Serialize + DeserializeOwned, E> Replay for Result<T, E> {
     }
     fn from_error(error: E) -> Self {
         Err(error)
+    }
+    fn is_failed_value(&self) -> bool {
+        self.as_ref().is_ok_and(|value| says_failure(value))
     }
 }
 

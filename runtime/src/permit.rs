@@ -9,7 +9,8 @@ use crate::boundary::Boundary;
 ///
 /// Only the runtime's checked path makes one, after an explicit allow. It borrows from the call (`'call`), so
 /// it cannot be kept, returned or sent to a detached task, and it cannot be cloned. A function that asks for
-/// `&Permit<'_, BeforeSideEffect>` can be called only behind that boundary.
+/// `&Permit<'_, BeforeSideEffect>` can be called only behind that boundary. (`unsafe` code can do anything, this too:
+/// `#![forbid(unsafe_code)]` closes it.)
 ///
 /// ```compile_fail,E0423
 /// // Nobody else can make one.

@@ -1,5 +1,9 @@
 //! The typed reason why a body did not run.
 
+mod next;
+
+pub use next::Next;
+
 use std::error::Error as StdError;
 use std::fmt;
 

@@ -13,10 +13,12 @@ use std::sync::{Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use portcullis::__private::{Call, Entered, Site};
 use portcullis::authority::{
     Acted, Answering, Authority, DecisionId, Denial, Device, Grant, Local, Question, Registration, Verdict,
 };
-use portcullis::{Portcullis, Refused, boundary, budgeted, once};
+use portcullis::permit::BeforeSideEffect;
+use portcullis::{OnRefusal, Portcullis, Refused, boundary, budgeted, once};
 
 static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
 static DENIED: Door = Door(Mutex::new(false), Condvar::new());
@@ -53,6 +55,14 @@ fn effect() {
 #[boundary(before_side_effect)]
 async fn effect_async() {
     leave("effect");
+}
+
+static SITE: Site<BeforeSideEffect> = Site::named("doomed", "by.hand").permit(OnRefusal::Exit, OnRefusal::Exit);
+
+/// What the attribute would expand to, but that the body is polled by itself.
+async fn body_without_its_call() {
+    let mut call = Call::new(&SITE);
+    call.bind(async |_entered: Entered<'_, BeforeSideEffect>| leave("effect")).await;
 }
 
 /// Passes once, so that the ledger is open.
@@ -139,6 +149,7 @@ fn main() {
         "catch_unwind" => drop(panic::catch_unwind(effect)),
         "thread" => drop(thread::spawn(effect).join()),
         "spawned_task" => drop(runtime.block_on(async { tokio::spawn(effect_async()).await })),
+        "body_polled_by_hand" => runtime.block_on(body_without_its_call()),
         "drop_while_unwinding" => {
             drop(panic::catch_unwind(|| {
                 let _effect = EffectOnDrop;
@@ -265,7 +276,7 @@ fn install(situation: &str, directory: &Path) {
         "claim_granted_while_ending" | "ledger_hangs" | "audited" | "refusals_are_audited" => {
             builder.authority(Denying { after: Duration::ZERO }).ledger(format!("sqlite:{}", ledger.display()))
         }
-        "forked" | "budget" => builder.embedded(&ledger),
+        "forked" | "budget" | "body_polled_by_hand" => builder.embedded(&ledger),
         _ => {
             let local = Local::open(&ledger);
             assert_eq!(local.register_as(&device, "test").expect("it is registered"), Acted::Done);

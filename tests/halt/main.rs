@@ -93,7 +93,7 @@ macro_rules! survives_nothing {
     )*};
 }
 
-survives_nothing!(catch_unwind thread spawned_task drop_while_unwinding dropped_future atexit_sleeps busy_threads ledger_hangs claim_granted_while_ending);
+survives_nothing!(body_polled_by_hand catch_unwind thread spawned_task drop_while_unwinding dropped_future atexit_sleeps busy_threads ledger_hangs claim_granted_while_ending);
 
 #[test]
 fn signal_handlers_never_return() {

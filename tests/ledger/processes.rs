@@ -164,6 +164,71 @@ fn a_full_disk_refuses_claims_and_gives_unsettled_results_back() {
     assert!(effects.len() == 3 && effects.values().all(|count| *count == 1), "{effects:?}");
 }
 
+#[once(action = "lazy", key = "key", skip(gate), with = gate, settle = "lazy")]
+fn lazy(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    panic!("{key} has happened")
+}
+
+#[test]
+fn what_was_settled_lazily_survives_the_process() {
+    let room = Room::new();
+    let mut child = room.start(&["lazily", "k"]);
+    child.expect("receipt of k");
+    child.kill();
+    assert_eq!(lazy(&room.gate(), "k").unwrap(), "receipt of k");
+    assert_eq!(room.effects()["k"], 1);
+}
+
+/// Nobody else can write while this lives.
+fn write_lock(room: &Room) -> rusqlite::Connection {
+    let raw = rusqlite::Connection::open(room.ledger_path()).unwrap();
+    raw.execute_batch("BEGIN IMMEDIATE").unwrap();
+    raw
+}
+
+#[test]
+fn a_process_killed_before_its_claim_is_committed_leaves_nothing() {
+    let room = Room::new();
+    let gate = room.gate();
+    assert_eq!(run_here(&gate, "the file is there").unwrap(), "here");
+    let mut child = room.start(&["run", "k"]);
+    child.expect("ready");
+    let locked = write_lock(&room);
+    child.go();
+    child.kill();
+    drop(locked);
+    assert_eq!(run_here(&gate, "k").unwrap(), "here");
+    assert_eq!(room.effects().get("k"), None);
+}
+
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+fn run_here(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    Ok("here".into())
+}
+
+#[test]
+fn a_process_killed_between_its_body_and_its_settlement_is_in_doubt_and_after_it_has_a_receipt() {
+    let room = Room::new();
+    let gate = room.gate();
+    let mut child = room.start(&["return", "k-1"]);
+    child.expect("started");
+    let locked = write_lock(&room);
+    child.go();
+    child.expect("returning");
+    child.kill();
+    drop(locked);
+    assert_eq!(run(&gate, "k-1").unwrap_err().code(), "in_doubt");
+
+    let mut child = room.start(&["return", "k-2"]);
+    child.expect("started");
+    child.go();
+    child.expect("returning");
+    child.expect("receipt of k-2");
+    child.kill();
+    assert_eq!(run(&gate, "k-2").unwrap(), "receipt of k-2");
+    assert_eq!(room.effects(), HashMap::from([("k-1".to_owned(), 1), ("k-2".to_owned(), 1)]));
+}
+
 #[test]
 fn processes_killed_at_random_never_run_a_key_twice() {
     let room = Room::new();

@@ -52,6 +52,12 @@ fn a_lock_shows_nothing_of_what_it_holds() {
     assert_eq!(format!("{locked:?}"), "Locked(before_cost)");
 }
 
+// Were one of these `Clone`, a body that has a permit once could keep the connection for ever.
+static_assertions::assert_not_impl_any!(rusqlite::Connection: Clone);
+static_assertions::assert_not_impl_any!(tokio_postgres::Client: Clone);
+static_assertions::assert_not_impl_any!(Locked<String, BeforeCost>: Clone);
+static_assertions::assert_not_impl_any!(Permit<'static, BeforeCost>: Clone, Default);
+
 #[boundary(before_cost, permit = permit)]
 fn clone_out(locked: &Locked<String, BeforeCost>) -> String {
     locked.unlock(&permit).clone()

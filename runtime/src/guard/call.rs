@@ -1,25 +1,30 @@
 //! What is known of a guarded call when it is made.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
-use super::claim::{Claim, ClaimState};
-use super::site::{Asked, Passed, Site};
+use super::claim::Claim;
+use super::held::ClaimState;
+use super::site::{Asked, Facts, Passed, Site};
+use super::values::{IntoAction, IntoGate, IntoText, IntoWidth};
 use crate::budget::{Cost, IntoCost, InvalidCost};
 use crate::gate::Portcullis;
 use crate::ledger::fingerprint::Payload;
 use crate::ledger::key::Key;
+use crate::ledger::{Doubt, Reconciled};
 
 /// One call of a guarded function. `L` is [`Plain`], or [`Once`] if it claims.
 pub struct Call<K: 'static, L = Plain> {
-    bare: Bare<K>,
+    bare: Bare,
     layer: L,
     handover: Option<Arc<Handover>>,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// What the charging needs to know.
-pub(super) struct Bare<K: 'static> {
-    pub(super) site: &'static Site<K>,
+pub(super) struct Bare {
+    pub(super) facts: &'static Facts,
     pub(super) claims: bool,
     pub(super) gate: Option<Portcullis>,
     /// What few calls have.
@@ -52,13 +57,14 @@ impl<K: Asked> Call<K, Plain> {
     /// A call of `site`.
     #[inline]
     pub fn new(site: &'static Site<K>) -> Self {
-        Call { bare: Bare { site, claims: false, gate: None, extras: None }, layer: Plain, handover: None }
+        let bare = Bare { facts: &site.facts, claims: false, gate: None, extras: None };
+        Call { bare, layer: Plain, handover: None, kind: PhantomData }
     }
 
     /// Adds the claim.
     pub fn once(self, key: Key, payload: Payload) -> Call<K, Once> {
-        let Call { bare, layer: Plain, handover } = self;
-        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover }
+        let Call { bare, layer: Plain, handover, kind } = self;
+        Call { bare: Bare { claims: true, ..bare }, layer: Once { key, payload, place: None }, handover, kind }
     }
 
     /// The body of an async function that binds its permit.
@@ -96,6 +102,23 @@ impl<K: Asked> Call<K, Once> {
     }
 }
 
+impl<K: Asked> Call<K, Once> {
+    /// `reconcile = …` of an async function: asked only if the claim is in doubt.
+    pub fn reconcile<F, T>(&mut self, reconcile: F) -> impl Future<Output = Reconciled<T>> + use<F, T, K>
+    where
+        F: AsyncFnOnce(&Doubt) -> Reconciled<T>,
+    {
+        let handover = self.hand_over();
+        async move {
+            match handover.doubt.get() {
+                Some(doubt) => reconcile(doubt).await,
+                // Nobody was in doubt, so nothing is known.
+                None => Reconciled::Unknown,
+            }
+        }
+    }
+}
+
 impl<K: Asked, L> Call<K, L> {
     fn hand_over(&mut self) -> Arc<Handover> {
         Arc::clone(self.handover.get_or_insert_default())
@@ -105,25 +128,25 @@ impl<K: Asked, L> Call<K, L> {
         self.bare.extras.get_or_insert_default()
     }
 
-    pub(super) fn split(self) -> (Bare<K>, L, Option<Arc<Handover>>) {
+    pub(super) fn split(self) -> (Bare, L, Option<Arc<Handover>>) {
         (self.bare, self.layer, self.handover)
     }
 
     /// `with = …`
-    pub fn with(mut self, gate: &(impl AsRef<Portcullis> + ?Sized)) -> Self {
-        self.bare.gate = Some(gate.as_ref().clone());
+    pub fn with(mut self, gate: &(impl IntoGate + ?Sized)) -> Self {
+        self.bare.gate = Some(gate.gate());
         self
     }
 
     /// `action = …`, where it is no literal.
-    pub fn action(mut self, action: impl Into<String>) -> Self {
-        self.extras().action = Some(action.into());
+    pub fn action(mut self, action: impl IntoAction) -> Self {
+        self.extras().action = Some(action.into_action());
         self
     }
 
     /// `resource = …`
-    pub fn resource(mut self, resource: impl ToString) -> Self {
-        self.extras().resource = Some(resource.to_string());
+    pub fn resource(mut self, resource: &(impl IntoText + ?Sized)) -> Self {
+        self.extras().resource = Some(resource.text());
         self
     }
 
@@ -140,35 +163,17 @@ impl<K: Asked, L> Call<K, L> {
     }
 
     /// `per = …`, where it is an expression.
-    pub fn per(mut self, key: impl ToString) -> Self {
-        self.extras().per = Some(key.to_string());
+    pub fn per(mut self, key: &(impl IntoText + ?Sized)) -> Self {
+        self.extras().per = Some(key.text());
         self
     }
 }
 
 impl<K, L> fmt::Debug for Call<K, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("site", &self.bare.site).finish_non_exhaustive()
+        f.debug_struct("Call").field("site", &self.bare.facts).finish_non_exhaustive()
     }
 }
-
-/// What `width = …` accepts: how many. A negative number is told to the authority as 0.
-pub trait IntoWidth {
-    /// How many.
-    fn into_width(self) -> u64;
-}
-
-macro_rules! widths {
-    ($($ty:ty)*) => {$(
-        impl IntoWidth for $ty {
-            fn into_width(self) -> u64 {
-                u64::try_from(self).unwrap_or(0)
-            }
-        }
-    )*};
-}
-
-widths!(u8 u16 u32 u64 usize i32 i64 isize);
 
 /// What the body of a call is handed. Only the checked path makes one.
 pub struct Entered<'call, K: Asked> {
@@ -201,17 +206,26 @@ impl<K: Asked> fmt::Debug for EnteredOnce<'_, K> {
 /// The body is one future and the checks are another one around it. A body that is polled by anybody else finds the handover
 /// empty and ends the process: it must not have a permit, and there is nobody to refuse to.
 #[derive(Debug, Default)]
-pub(super) struct Handover(OnceLock<(Passed, Option<Arc<ClaimState>>)>);
+pub(super) struct Handover {
+    passed: OnceLock<(Passed, Option<Arc<ClaimState>>)>,
+    doubt: OnceLock<Doubt>,
+}
 
 impl Handover {
     /// For the shell: just before the body's first poll.
     pub(super) fn pass(&self, passed: Passed, claim: Option<Arc<ClaimState>>) {
         // A call is driven once, so this is the first.
-        let _ = self.0.set((passed, claim));
+        let _ = self.passed.set((passed, claim));
+    }
+
+    /// For the shell: what the reconcile function is to be asked about.
+    pub(super) fn ask_about(&self, doubt: Doubt) {
+        // A call asks at most once.
+        let _ = self.doubt.set(doubt);
     }
 
     fn passed(&self) -> &(Passed, Option<Arc<ClaimState>>) {
-        self.0.get().unwrap_or_else(|| polled_too_early())
+        self.passed.get().unwrap_or_else(|| polled_too_early())
     }
 }
 

@@ -1,15 +1,22 @@
-//! A claim while its body runs.
+//! The claim as a body sees it.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use crate::gate::OpenClaim;
-use crate::ledger::{Attempt, AuditRecord, Digest, SettleRequest, Settled, Settlement, Store, Ticket};
+use serde::Serialize;
+
+use super::held::{ClaimState, Granted};
+use crate::ledger::{Inside, Kept, NoteRequest, Receipt, SettleIn, Ticket};
+use crate::refused::{Kind, Refused};
 
 /// The claim of a running `#[once]` body; bound by `claim = NAME`.
 pub struct Claim<'call>(&'call ClaimState);
+
+/// How long a note may be, in bytes.
+const LONGEST_NOTE: usize = 4096;
 
 impl<'call> Claim<'call> {
     pub(super) fn of(state: &'call ClaimState) -> Self {
@@ -23,10 +30,113 @@ impl<'call> Claim<'call> {
         &self.0.idempotency_key
     }
 
+    /// Which start of this claim it is: 1 for the first, and one more for each that was granted after it. For a store that can
+    /// refuse writes with an older number (a fencing token).
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.0.granted.epoch
+    }
+
     /// Says that the effect surely did not happen: if the body now returns `Err`, the key is free again, whatever `on_err`
     /// says. If it returns `Ok` all the same, that counts, and this is kept in the audit.
     pub fn did_not_happen(&self) {
         self.0.did_not_happen.store(true, Ordering::Release);
+    }
+
+    /// Puts a note beside the claim: something that helps to find out later what happened, such as the provider's id for the
+    /// request. It is on disk before the answer. Whoever looks into a doubt reads it: a `reconcile` function in
+    /// [`Doubt::notes`](crate::ledger::Doubt::notes), a person in `portcullis ledger show`. At most 4096 bytes, and no secret.
+    ///
+    /// Await it, or [`wait`](Noting::wait) for it where nothing awaits.
+    ///
+    /// ```
+    /// # use portcullis::{Refused, once};
+    /// #[once(action = "pay", key = "order", claim = claim)]
+    /// async fn pay(order: &str) -> Result<String, Refused> {
+    ///     let payment = format!("pi_{order}");
+    ///     claim.note(&payment).await?;
+    ///     // … the call that moves the money …
+    ///     Ok(payment)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Kind::InvalidArgument`] if it is too long; [`Kind::LedgerUnavailable`] if it is not on record. What that means is for
+    /// the body to decide: the effect has not been touched.
+    ///
+    /// # Cancel safety
+    /// A note that is dropped without being awaited is written all the same, if the ledger can.
+    pub fn note(&self, note: impl AsRef<[u8]>) -> Noting {
+        let note = note.as_ref();
+        let ClaimState { granted: Granted { store, digest, epoch, .. }, action, .. } = self.0;
+        let ticket = if note.len() > LONGEST_NOTE {
+            let why = format!("its note is {} bytes long, and at most {LONGEST_NOTE} are kept", note.len());
+            let advice = "note an id, and keep the rest where it belongs";
+            Ticket::ready(Err(Refused::new(Kind::InvalidArgument, &**action, why).advise(advice)))
+        } else {
+            let request =
+                NoteRequest { digest: *digest, epoch: *epoch, action: action.to_string(), note: note.to_vec() };
+            store.note(request)
+        };
+        Noting { ticket, action: action.clone() }
+    }
+
+    /// Settles the claim inside the transaction that has the effect, where both are in one database: either both are on record,
+    /// or neither. `receipt` is what a retry gets, so it is what the body then returns in `Ok`, after committing the transaction.
+    ///
+    /// The transaction is a [`rusqlite::Transaction`](crate::rusqlite::Transaction) on the ledger's own file. Open it with the version
+    /// of rusqlite that is re-exported here, and leave its settings as they are (`synchronous=FULL`, the default). While it is open
+    /// nobody else writes to the ledger, this claim's [`note`](Self::note) included: begin it late, and commit it soon.
+    ///
+    /// A gate of `portcullis::testing` has its ledger in memory, which no transaction reaches: test with a file.
+    ///
+    /// With `settle = "transaction"` the body says that its whole effect is in that transaction. Then nothing is ever in doubt: if the
+    /// process dies, or the body returns `Err`, panics or is dropped, what was not committed has not happened, and the next call runs
+    /// it again. Without it, the same ends leave the call in doubt unless the transaction was committed.
+    ///
+    /// ```
+    /// use portcullis::rusqlite::{self, Connection, TransactionBehavior};
+    /// use portcullis::{Refused, once};
+    ///
+    /// # #[derive(Debug)] enum Error { Refused(Refused), Sql(rusqlite::Error) }
+    /// # impl From<Refused> for Error { fn from(it: Refused) -> Self { Error::Refused(it) } }
+    /// # impl From<rusqlite::Error> for Error { fn from(it: rusqlite::Error) -> Self { Error::Sql(it) } }
+    /// #[once(action = "book", key = "order", skip(db), claim = claim, settle = "transaction")]
+    /// fn book(db: &mut Connection, order: &str, cents: i64) -> Result<i64, Error> {
+    ///     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    ///     tx.execute("INSERT INTO booking(order_id, cents) VALUES(?1, ?2)", (order, cents))?;
+    ///     let id = tx.last_insert_rowid();
+    ///     claim.settle_in(&tx, &id)?;
+    ///     tx.commit()?;
+    ///     Ok(id)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Nothing is settled, and the effect must not be committed: [`Kind::InvalidArgument`] if the receipt can't be kept (it is no JSON, too
+    /// large, or not sealed), or the transaction is not on the ledger that granted the claim; [`Kind::InvalidTransition`] if the claim was
+    /// settled already, or decided about by somebody else; [`Kind::LedgerUnavailable`] if it can't be written.
+    pub fn settle_in<T: SettleIn>(&self, transaction: T, receipt: &(impl Serialize + ?Sized)) -> T::Settled {
+        let ClaimState { granted: Granted { digest, epoch, attempt, .. }, action, inside, .. } = self.0;
+        let (digest, epoch, attempt) = (*digest, *epoch, *attempt);
+        let kept = self.0.kept(receipt);
+        transaction.settle(kept.map(|kept| Inside { action, digest, epoch, attempt, kept, settled: inside }))
+    }
+}
+
+impl ClaimState {
+    fn kept(&self, receipt: &(impl Serialize + ?Sized)) -> Result<Kept, Refused> {
+        let refuse = |why: &str| {
+            Refused::new(Kind::InvalidArgument, &*self.action, format!("its receipt can't be kept: {why}"))
+                .advise("roll the transaction back, and return the error")
+        };
+        let json = serde_json::to_string(receipt).map_err(|error| refuse(&error.to_string()))?;
+        match self.keeping.keep(&self.action, json) {
+            Receipt::Kept(kept) => Ok(kept),
+            Receipt::TooLarge => Err(refuse("it is larger than a receipt may be")),
+            Receipt::Unsealed => Err(refuse("the seal failed")),
+            Receipt::Absent | Receipt::Unencodable => Err(refuse("it can't be written as JSON")),
+        }
     }
 }
 
@@ -36,84 +146,38 @@ impl fmt::Debug for Claim<'_> {
     }
 }
 
-/// What the body may say about its claim.
-#[derive(Debug)]
-pub(super) struct ClaimState {
-    idempotency_key: String,
-    did_not_happen: AtomicBool,
+/// A note on its way to the disk; made by [`Claim::note`].
+#[must_use = "it tells whether the note is on record"]
+pub struct Noting {
+    ticket: Ticket<Result<(), Refused>>,
+    action: Cow<'static, str>,
 }
 
-/// A granted claim that is not settled yet (invariant 3 of [`guard`](super)).
-pub(super) struct Held {
-    store: Arc<dyn Store>,
-    digest: Digest,
-    attempt: Attempt,
-    epoch: u64,
-    state: Arc<ClaimState>,
-    stage: Stage,
-    _open: OpenClaim,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Granted,
-    Started,
-    Settled,
-}
-
-impl Held {
-    pub(super) fn new(store: Arc<dyn Store>, digest: Digest, attempt: Attempt, epoch: u64, open: OpenClaim) -> Self {
-        let mut idempotency_key = String::with_capacity(40);
-        for byte in &digest.0[..20] {
-            idempotency_key
-                .extend([byte >> 4, byte & 15].map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)])));
-        }
-        let state = Arc::new(ClaimState { idempotency_key, did_not_happen: AtomicBool::new(false) });
-        Held { store, digest, attempt, epoch, state, stage: Stage::Granted, _open: open }
-    }
-
-    pub(super) fn state(&self) -> &Arc<ClaimState> {
-        &self.state
-    }
-
-    /// From here on, nobody can say that nothing happened but the body.
-    pub(super) fn start(&mut self) {
-        self.stage = Stage::Started;
-    }
-
-    pub(super) fn did_not_happen(&self) -> bool {
-        self.state.did_not_happen.load(Ordering::Acquire)
-    }
-
-    /// For what the happy path has no place for. Appended with the next commit.
-    pub(super) fn put_in_audit(&self, kind: &'static str, action: &str) {
-        drop(self.store.audit(AuditRecord {
-            kind,
-            actor: "body".into(),
-            action: action.into(),
-            detail: serde_json::json!({ "attempt": self.attempt.0.to_string(), "epoch": self.epoch }),
-            at: SystemTime::now(),
-        }));
-    }
-
-    pub(super) fn settle(&mut self, settlement: Settlement) -> Ticket<Settled> {
-        self.stage = Stage::Settled;
-        self.store.settle(SettleRequest { digest: self.digest, epoch: self.epoch, attempt: self.attempt, settlement })
-    }
-
-    /// The call was cut short.
-    pub(super) fn abandon(&mut self, how: &'static str) {
-        match self.stage {
-            // Nobody can wait here; the store works it off.
-            Stage::Granted => drop(self.settle(Settlement::Released("never started"))),
-            Stage::Started => drop(self.settle(Settlement::InDoubt(how))),
-            Stage::Settled => {}
-        }
+impl Noting {
+    /// Blocks until the note is on disk. Works inside any async runtime, where it blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Claim::note`].
+    pub fn wait(self) -> Result<(), Refused> {
+        pollster::block_on(self)
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.abandon(if std::thread::panicking() { "panic" } else { "cancelled" });
+impl fmt::Debug for Noting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Noting").finish_non_exhaustive()
+    }
+}
+
+impl Future for Noting {
+    type Output = Result<(), Refused>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.ticket).poll(cx).map(|noted| {
+            noted.unwrap_or_else(|| {
+                let why = "the ledger has stopped without an answer, so the note may not be on record";
+                Err(Refused::new(Kind::LedgerUnavailable, &*self.action, why))
+            })
+        })
     }
 }

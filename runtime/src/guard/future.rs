@@ -1,4 +1,4 @@
-//! The shell that awaits: a hand-written future, because an `async fn` around the body would hold it twice.
+//! The shell that awaits, for a claiming call: a hand-written future, because an `async fn` around the body would hold it twice.
 
 use std::fmt;
 use std::future::Future;
@@ -9,25 +9,17 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
-use super::call::{Bare, Call, Handover, Once, Plain};
+use super::call::{Bare, Call, Handover, Once};
+use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
+use super::reconcile::NeverAsked;
 use super::site::{Asked, Passed};
-use super::steps::{self, Begun, Claiming, Finish, Layer};
+use super::steps::{self, Begun, Finish, Layer, Next};
 use crate::authority::desk::Answered;
-use crate::ledger::{Claimed, Settled, Ticket};
-use crate::outcome::{Outcome, Replay};
+use crate::ledger::{Claimed, Doubt, Reconciled, Settled, Ticket};
+use crate::outcome::Replay;
 use crate::refused::Refused;
 use crate::scope::{self, Frame};
-
-/// A guarded call of an async function.
-pub fn run<R: Outcome, K: Asked>(
-    call: Call<K, Plain>,
-    refuse: impl FnOnce(Refused) -> R,
-    body: impl Future<Output = R>,
-) -> impl Future<Output = R> {
-    let (call, Plain, handover) = call.split();
-    Guarded::new(call, Plain, handover, refuse, body)
-}
 
 /// A guarded, claiming call of an async function.
 pub fn once<R: Replay, K: Asked>(
@@ -36,8 +28,19 @@ pub fn once<R: Replay, K: Asked>(
     on_err: impl ErrorPolicy<R::Error>,
     body: impl Future<Output = R>,
 ) -> impl Future<Output = R> {
+    reconciled(call, refuse, on_err, NeverAsked::new(), body)
+}
+
+/// The same, with what [`Call::reconcile`] made of a reconcile function.
+pub fn reconciled<R: Replay, K: Asked>(
+    call: Call<K, Once>,
+    refuse: impl FnOnce(Refused) -> R,
+    on_err: impl ErrorPolicy<R::Error>,
+    reconcile: impl Future<Output = Reconciled<R::Value>>,
+    body: impl Future<Output = R>,
+) -> impl Future<Output = R> {
     let (call, once, handover) = call.split();
-    Guarded::new(call, Claiming::new(once, on_err), handover, refuse, body)
+    Guarded::new(call, Claiming::new(once, on_err), handover, refuse, reconcile, body)
 }
 
 pin_project! {
@@ -46,50 +49,54 @@ pin_project! {
     /// Dropped before the body's first poll, it releases what it has claimed; later, it leaves it in doubt. Nothing happens
     /// before the first poll.
     #[must_use = "futures do nothing unless polled"]
-    pub struct Guarded<R, K: 'static, L, C, F> {
-        stage: Stage<R, K>,
+    pub struct Guarded<R, L, C, Q, F> {
+        stage: Stage<R>,
         layer: L,
         handover: Option<Arc<Handover>>,
         refuse: Option<C>,
+        #[pin]
+        reconcile: Q,
         #[pin]
         body: F,
     }
 }
 
-enum Stage<R, K: 'static> {
-    New(Bare<K>),
+enum Stage<R> {
+    New(Bare),
     Asking(Begun, Ticket<Answered>),
     Claiming(Begun, Ticket<Claimed>),
+    Reconciling(Begun, Box<Doubt>, Option<Frame>),
     /// The frame is here between polls, and on the stack during them.
     Running(Begun, Option<Frame>),
     Settling(Begun, Ticket<Settled>, R),
     Over(PhantomData<fn() -> R>),
 }
 
-impl<R, K, L, C, F> Guarded<R, K, L, C, F> {
-    fn new(call: Bare<K>, layer: L, handover: Option<Arc<Handover>>, refuse: C, body: F) -> Self {
-        Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), body }
+impl<R, L, C, Q, F> Guarded<R, L, C, Q, F> {
+    fn new(call: Bare, layer: L, handover: Option<Arc<Handover>>, refuse: C, reconcile: Q, body: F) -> Self {
+        Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), reconcile, body }
     }
 }
 
-impl<R, K, L, C, F> fmt::Debug for Guarded<R, K, L, C, F> {
+impl<R, L, C, Q, F> fmt::Debug for Guarded<R, L, C, Q, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guarded").finish_non_exhaustive()
     }
 }
 
-impl<R, K, L, C, F> Future for Guarded<R, K, L, C, F>
+impl<R, L, C, Q, F> Future for Guarded<R, L, C, Q, F>
 where
-    K: Asked,
     L: Layer<R>,
     C: FnOnce(Refused) -> R,
+    Q: Future<Output = Reconciled<L::Value>>,
     F: Future<Output = R>,
 {
     type Output = R;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let mut this = self.project();
-        let driven = ready!(drive(this.stage, this.layer, this.handover, this.body.as_mut(), cx));
+        let driven =
+            ready!(drive(this.stage, this.layer, this.handover, this.reconcile.as_mut(), this.body.as_mut(), cx));
         *this.stage = Stage::Over(PhantomData);
         Poll::Ready(match driven {
             Ok(result) => result,
@@ -102,10 +109,11 @@ where
 }
 
 /// Goes from stage to stage until something has to be waited for.
-fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
-    stage: &mut Stage<R, K>,
+fn drive<R, L: Layer<R>, F: Future<Output = R>>(
+    stage: &mut Stage<R>,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
+    mut reconcile: Pin<&mut impl Future<Output = Reconciled<L::Value>>>,
     mut body: Pin<&mut F>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<R, Refused>> {
@@ -130,15 +138,35 @@ fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
                 }
             },
             Stage::Claiming(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
-                Poll::Ready(claimed) => match steps::passed(layer.claimed(&begun, claimed)?) {
-                    Ok(passed) => start(begun, layer, handover, passed)?,
-                    Err(known) => return Poll::Ready(Ok(known)),
+                Poll::Ready(claimed) => match layer.claimed(&begun, claimed)? {
+                    Next::Run(passed) => start(begun, layer, handover, passed)?,
+                    Next::Return(known) => return Poll::Ready(Ok(known)),
+                    Next::Reconcile(doubt) => {
+                        if let Some(handover) = handover {
+                            handover.ask_about((*doubt).clone());
+                        }
+                        // With the call on the stack: what asks for its own claim in there is refused.
+                        let frame = Frame::Call(begun.frame.clone());
+                        Stage::Reconciling(begun, doubt, Some(frame))
+                    }
                 },
                 Poll::Pending => {
                     *stage = Stage::Claiming(begun, ticket);
                     return Poll::Pending;
                 }
             },
+            Stage::Reconciling(begun, doubt, mut frame) => {
+                match scope::poll_within(&mut frame, || reconcile.as_mut().poll(cx)) {
+                    Poll::Ready(answer) => {
+                        let ticket = layer.reconciled(&begun, &doubt, answer)?;
+                        Stage::Claiming(begun, ticket)
+                    }
+                    Poll::Pending => {
+                        *stage = Stage::Reconciling(begun, doubt, frame);
+                        return Poll::Pending;
+                    }
+                }
+            }
             Stage::Running(begun, mut frame) => {
                 let polled = {
                     let mut cut_short = AbandonOnUnwind { layer: &mut *layer, armed: true, result: PhantomData };
@@ -170,11 +198,11 @@ fn drive<R, K: Asked, L: Layer<R>, F: Future<Output = R>>(
     }
 }
 
-fn claim<R, K, L: Layer<R>>(
+fn claim<R, L: Layer<R>>(
     mut begun: Begun,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
-) -> Result<Stage<R, K>, Refused> {
+) -> Result<Stage<R>, Refused> {
     Ok(match layer.claim(&mut begun)? {
         Some(ticket) => Stage::Claiming(begun, ticket),
         None => start(begun, layer, handover, steps::nothing_to_claim())?,
@@ -182,14 +210,14 @@ fn claim<R, K, L: Layer<R>>(
 }
 
 /// The body may be polled from here on.
-fn start<R, K, L: Layer<R>>(
+fn start<R, L: Layer<R>>(
     mut begun: Begun,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
     passed: Passed,
-) -> Result<Stage<R, K>, Refused> {
+) -> Result<Stage<R>, Refused> {
     begun.may_start()?;
-    layer.start();
+    layer.start(&begun);
     if let Some(purse) = begun.frame.purse() {
         purse.start();
     }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! budget charge → authority → ledger claim → BODY → settle
+//!                              └ in doubt → reconcile → claim again
 //! ```
-//! `steps` decides, `sync` and `future` carry out: one blocks between the steps, the other awaits. Neither knows what
-//! the other does not, so a rule that holds for sync code holds for async code.
+//! `steps` decides, `sync`, `future` and `gated` carry out: one blocks between the steps, the others await. None knows what
+//! the others do not, so a rule that holds for sync code holds for async code.
 //!
 //! # Invariants
 //! 1. The body is touched in one place of each shell, after [`steps::Next::Run`].
@@ -14,18 +15,26 @@
 
 mod call;
 mod claim;
+mod claiming;
 mod future;
+mod gated;
+mod held;
 mod on_err;
+mod overdue;
+mod reconcile;
 mod site;
 mod steps;
 mod sync;
+mod values;
 
-pub use call::{Call, Entered, EnteredOnce, IntoWidth, Once, Plain};
-pub use claim::Claim;
-pub use future::{Guarded, once, run};
+pub use call::{Call, Entered, EnteredOnce, Once, Plain};
+pub use claim::{Claim, Noting};
+pub use future::{Guarded, once, reconciled};
+pub use gated::{Gated, run};
 pub use on_err::{Classify, Codec, CodecByJson, CodecNone, ErrorPolicy, Hold, OnErr, Record, Recordable, Release};
 pub use site::{Asked, NoPermit, Site};
-pub use sync::{once_sync, run_sync};
+pub use sync::{once_sync, reconciled_sync, run_sync};
+pub use values::{IntoAction, IntoGate, IntoText, IntoWidth};
 
 use crate::outcome::FromRefused;
 use crate::refused::Refused;

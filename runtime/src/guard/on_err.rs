@@ -24,6 +24,8 @@ pub enum OnErr {
 pub trait ErrorPolicy<E> {
     /// What this error means.
     fn decide(&self, error: &E) -> OnErr;
+    /// What a value in `Ok` means that says by itself that the call failed.
+    fn decide_value(&self) -> OnErr;
     /// The error as it is stored, if it can be.
     fn encode(&self, error: &E) -> Option<Vec<u8>>;
     /// The stored error, if it can be read.
@@ -44,6 +46,9 @@ macro_rules! fixed {
     ($($policy:ident)*) => {$(
         impl<E> ErrorPolicy<E> for $policy {
             fn decide(&self, _: &E) -> OnErr {
+                OnErr::$policy
+            }
+            fn decide_value(&self) -> OnErr {
                 OnErr::$policy
             }
             fn encode(&self, _: &E) -> Option<Vec<u8>> {
@@ -75,6 +80,9 @@ impl<E: Recordable> ErrorPolicy<E> for Record {
     fn decide(&self, _: &E) -> OnErr {
         OnErr::Record
     }
+    fn decide_value(&self) -> OnErr {
+        OnErr::Record
+    }
     fn encode(&self, error: &E) -> Option<Vec<u8>> {
         serde_json::to_vec(error).ok()
     }
@@ -95,6 +103,10 @@ impl<F, E> fmt::Debug for Classify<F, E> {
 impl<E, F: Fn(&E) -> OnErr> ErrorPolicy<E> for Classify<F, E> {
     fn decide(&self, error: &E) -> OnErr {
         (self.0)(error)
+    }
+    // There is no error that it could be asked about.
+    fn decide_value(&self) -> OnErr {
+        OnErr::Hold
     }
     fn encode(&self, error: &E) -> Option<Vec<u8>> {
         self.1.encode.and_then(|encode| encode(error))

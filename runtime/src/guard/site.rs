@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::boundary::{Boundary, OnRefusal};
 use crate::budget::{Limits, Per};
+use crate::ledger::Ways;
 use crate::permit::{BeforeCost, BeforeFanOut, BeforeJob, BeforeSideEffect, Kind, Permit, Startup};
 
 /// A guarded function. `K` is the permit that its calls get.
@@ -28,6 +29,21 @@ pub(crate) struct Facts {
     pub(super) budget: Option<Budget>,
     pub(super) wait: Duration,
     pub(super) retain: Option<Duration>,
+    /// The ways out of a doubt.
+    pub(super) ways: Ways,
+    pub(super) max_run: Option<Duration>,
+    pub(super) settle: Settle,
+}
+
+/// How a call settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settle {
+    /// The settlement is on disk before the call returns.
+    Durable,
+    /// The settlement's flush is not waited for.
+    Lazy,
+    /// The settlement is in the transaction that has the effect.
+    Transaction,
 }
 
 #[derive(Debug)]
@@ -79,6 +95,9 @@ impl Site<NoPermit> {
             budget: None,
             wait: Duration::ZERO,
             retain: None,
+            ways: Ways { reconcile: None, window: None },
+            max_run: None,
+            settle: Settle::Durable,
         };
         Site { facts, kind: PhantomData }
     }
@@ -120,6 +139,36 @@ impl<K> Site<K> {
     /// How long a receipt is kept.
     pub const fn retain(mut self, retain: Duration) -> Self {
         self.facts.retain = Some(retain);
+        self
+    }
+
+    /// There is a reconcile function, which may be asked this long after the body was over.
+    pub const fn reconcile(mut self, after: Duration) -> Self {
+        self.facts.ways.reconcile = Some(after);
+        self
+    }
+
+    /// How long the provider deduplicates the idempotency key.
+    pub const fn provider_window(mut self, window: Duration) -> Self {
+        self.facts.ways.window = Some(window);
+        self
+    }
+
+    /// How long a body may run before it is put in doubt.
+    pub const fn max_run(mut self, max_run: Duration) -> Self {
+        self.facts.max_run = Some(max_run);
+        self
+    }
+
+    /// The whole effect is in the transaction in which the body settles.
+    pub const fn settle_in_transaction(mut self) -> Self {
+        self.facts.settle = Settle::Transaction;
+        self
+    }
+
+    /// The settlement's flush is not waited for.
+    pub const fn settle_lazily(mut self) -> Self {
+        self.facts.settle = Settle::Lazy;
         self
     }
 }

@@ -2,9 +2,12 @@
 
 use super::call::{Call, Entered, EnteredOnce, Once, Plain};
 use super::claim::Claim;
+use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
+use super::reconcile::never_asked;
 use super::site::{Asked, Passed};
-use super::steps::{self, Begun, Claiming, Finish, Layer};
+use super::steps::{self, Begun, Finish, Layer, Next};
+use crate::ledger::{Doubt, Reconciled};
 use crate::outcome::{Outcome, Replay};
 use crate::refused::Refused;
 use crate::scope::{self, Frame};
@@ -24,7 +27,7 @@ pub fn run_sync<R: Outcome, K: Asked>(
         };
     }
     let driven = steps::begin(call)
-        .and_then(|begun| drive(begun, Plain, |_, passed| body(Entered { permit: K::grant(&passed) })));
+        .and_then(|begun| drive(begun, Plain, never_asked, |_, passed| body(Entered { permit: K::grant(&passed) })));
     driven.unwrap_or_else(refuse)
 }
 
@@ -35,9 +38,20 @@ pub fn once_sync<R: Replay, K: Asked>(
     on_err: impl ErrorPolicy<R::Error>,
     body: impl FnOnce(EnteredOnce<'_, K>) -> R,
 ) -> R {
+    reconciled_sync(call, refuse, on_err, never_asked, body)
+}
+
+/// The same, with a reconcile function.
+pub fn reconciled_sync<R: Replay, K: Asked>(
+    call: Call<K, Once>,
+    refuse: impl FnOnce(Refused) -> R,
+    on_err: impl ErrorPolicy<R::Error>,
+    reconcile: impl FnOnce(&Doubt) -> Reconciled<R::Value>,
+    body: impl FnOnce(EnteredOnce<'_, K>) -> R,
+) -> R {
     let (call, once, _) = call.split();
     let driven = steps::begin(call).and_then(|begun| {
-        drive(begun, Claiming::new(once, on_err), |layer, passed| {
+        drive(begun, Claiming::new(once, on_err), reconcile, |layer, passed| {
             let state = Layer::<R>::claim_state(layer).cloned();
             let Some(state) = state else { unreachable!("a body runs under its claim") };
             body(EnteredOnce { permit: K::grant(&passed), claim: Claim::of(&state) })
@@ -46,19 +60,33 @@ pub fn once_sync<R: Replay, K: Asked>(
     driven.unwrap_or_else(refuse)
 }
 
-fn drive<R, L: Layer<R>>(mut begun: Begun, mut layer: L, body: impl FnOnce(&L, Passed) -> R) -> Result<R, Refused> {
+fn drive<R, L: Layer<R>>(
+    mut begun: Begun,
+    mut layer: L,
+    reconcile: impl FnOnce(&Doubt) -> Reconciled<L::Value>,
+    body: impl FnOnce(&L, Passed) -> R,
+) -> Result<R, Refused> {
     if let Some(ticket) = begun.ask() {
         begun.answered(ticket.wait())?;
     }
-    let passed = match layer.claim(&mut begun)? {
-        None => steps::nothing_to_claim(),
-        Some(ticket) => match steps::passed(layer.claimed(&begun, ticket.wait())?) {
-            Ok(passed) => passed,
-            Err(known) => return Ok(known),
-        },
+    let mut reconcile = Some(reconcile);
+    let mut claimed = layer.claim(&mut begun)?;
+    let passed = loop {
+        let Some(ticket) = claimed else { break steps::nothing_to_claim() };
+        match layer.claimed(&begun, ticket.wait())? {
+            Next::Run(passed) => break passed,
+            Next::Return(known) => return Ok(known),
+            Next::Reconcile(doubt) => {
+                // With the call on the stack: what asks for its own claim in there is refused, and does not ask for ever.
+                let answer = scope::within(Frame::Call(begun.frame.clone()), || {
+                    reconcile.take().map_or(Reconciled::Unknown, |reconcile| reconcile(&doubt))
+                });
+                claimed = Some(layer.reconciled(&begun, &doubt, answer)?);
+            }
+        }
     };
     begun.may_start()?;
-    layer.start();
+    layer.start(&begun);
     if let Some(purse) = begun.frame.purse() {
         purse.start();
     }

@@ -1,4 +1,5 @@
-//! Looking into a ledger from outside: for operators, and for the command `portcullis ledger`.
+//! Looking into a ledger from outside, and deciding what nobody else can: for operators, and for the command
+//! `portcullis ledger`.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,19 +7,24 @@ use std::time::{Duration, Instant};
 use rusqlite::params_from_iter;
 use rusqlite::types::Value;
 
-use super::Digest;
+use super::sqlite::rows::notes;
+use super::{Digest, Note};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Create, Database, Place, Trouble, TroubleKind, retry, time, verify};
 use record::COLUMNS;
 
+mod acts;
+mod export;
 mod record;
 
+pub use acts::{By, Swept};
+pub use export::Exported;
 pub use record::{ClaimState, Event, Owner, Record};
 
 /// How long to wait for a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A ledger, opened to be looked at.
+/// A ledger, opened to be looked at and decided about.
 ///
 /// It blocks: inside an async runtime, use it on a thread for blocking work. It makes no file, and starts nothing.
 ///
@@ -127,7 +133,7 @@ impl Ledger {
             // As the partial index says it.
             Some(ClaimState::InDoubt) => " AND claim.state IN (0, 3)",
             Some(ClaimState::Open) => " AND claim.state = 4",
-            Some(ClaimState::Expired) => " AND claim.state IN (1, 5)",
+            Some(ClaimState::Expired) => " AND claim.state IN (1, 2, 5)",
         });
         sql.push_str(" ORDER BY claim.id DESC");
         let limit = filter.limit.unwrap_or(usize::MAX);
@@ -193,6 +199,15 @@ impl Ledger {
         })
     }
 
+    /// What bodies have noted beside a claim, in order.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn notes(&self, record: &Record) -> Result<Vec<Note>, Refused> {
+        let digest = Digest::new(&record.namespace, &record.action, &record.key);
+        self.read(|database| notes(database.connection()?, &digest))
+    }
+
     /// Checks the hash chains of the events: `None` if every line is what was once written, else where the first one is
     /// that is not, as owner and line.
     ///
@@ -206,17 +221,21 @@ impl Ledger {
     }
 
     fn read<T>(&self, body: impl Fn(&Database) -> Result<T, Trouble>) -> Result<T, Refused> {
+        self.with(|database| retry(Instant::now() + PATIENCE, || body(database)))
+    }
+
+    fn with<T>(&self, body: impl FnOnce(&mut Database) -> Result<T, Trouble>) -> Result<T, Refused> {
         if self.pid != std::process::id() {
             let forked = Trouble::new(TroubleKind::Forked, "this process is a fork of the one that opened it");
             return Err(refuse(&self.shown, &forked));
         }
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        retry(Instant::now() + PATIENCE, || body(&database)).map_err(|trouble| refuse(&self.shown, &trouble))
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        body(&mut database).map_err(|trouble| refuse(&self.shown, &trouble))
     }
 }
 
 fn refuse(shown: &str, trouble: &Trouble) -> Refused {
-    trouble.refuse("ledger", &format!("the ledger at {shown} can't be read"))
+    trouble.refuse("ledger", &format!("the ledger at {shown} can't be used"))
 }
 
 fn records(

@@ -2,8 +2,6 @@
 //!
 //! Each event's hash covers the one before it, so that a line that was changed or taken out of the middle shows.
 
-use super::holder::OwnerId;
-
 /// What happened.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<'a> {
@@ -19,10 +17,10 @@ pub(crate) struct Entry<'a> {
 }
 
 /// The hash of the event `seq` of `owner`; `previous` is that of the one before it, or zeros.
-pub(crate) fn link(previous: &[u8; 32], owner: OwnerId, seq: i64, entry: &Entry<'_>) -> [u8; 32] {
+pub(crate) fn link(previous: &[u8; 32], owner: i64, seq: i64, entry: &Entry<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key("portcullis 2026 event chain v1");
     hasher.update(previous);
-    for number in [owner.0, seq, entry.at_ms, entry.epoch.unwrap_or(-1)] {
+    for number in [owner, seq, entry.at_ms, entry.epoch.unwrap_or(-1)] {
         hasher.update(&number.to_be_bytes());
     }
     let digest: &[u8] = entry.digest.map_or(&[], |digest| digest);

@@ -29,6 +29,11 @@ impl Digest {
         Digest(*hasher.finalize().as_bytes())
     }
 
+    /// What a provider that deduplicates is given: the same for every attempt, and for nothing else.
+    pub(crate) fn idempotency_key(&self) -> String {
+        hex(&self.0[..20])
+    }
+
     /// The same for people: hexadecimal.
     pub(crate) fn hex(&self) -> String {
         hex(&self.0)

@@ -1,33 +1,39 @@
 //! What a refused caller reads: what is known, since when, who holds it, and where to look.
 
+use std::fmt::Display;
+
 use super::ClaimRequest;
-use super::holder::Holder;
+use super::row::Row;
+use super::rules::{Hint, Why};
 use crate::clock::when;
 use crate::refused::{Kind, Refused};
-
-/// What messages tell of a stored claim. Times are milliseconds since 1970.
-pub(crate) trait Standing {
-    fn epoch(&self) -> u64;
-    fn claimed_ms(&self) -> i64;
-    fn settled_ms(&self) -> Option<i64>;
-    /// How an attempt in doubt ended.
-    fn ended(&self) -> Option<&str>;
-}
 
 /// How to name a claim to the command without its key.
 fn look(request: &ClaimRequest) -> String {
     format!("`portcullis ledger show {}` shows it", &request.digest.hex()[..16])
 }
 
-fn by(holder: Option<&Holder>) -> String {
-    holder.map_or_else(|| "a process that the ledger has forgotten".to_owned(), Holder::to_string)
+fn by(holder: Option<&impl Display>) -> String {
+    holder.map_or_else(|| "a process that the ledger has forgotten".to_owned(), ToString::to_string)
 }
 
-pub(crate) fn conflict(request: &ClaimRequest, row: &impl Standing) -> Refused {
+/// Why a claim is refused for good.
+pub(crate) fn refused(request: &ClaimRequest, why: Why, row: &Row, holder: Option<&impl Display>) -> Refused {
+    match why {
+        Why::Conflict => conflict(request, row),
+        Why::InDoubt(hint) => in_doubt(request, row, holder, hint),
+        Why::Expired => expired(request, row),
+        Why::Absent => absent(request),
+        Why::Unreadable => unreadable(request),
+        Why::TooLarge => too_large(request),
+    }
+}
+
+fn conflict(request: &ClaimRequest, row: &Row) -> Refused {
     let why = format!(
         "its key was used with other parameters at {} (attempt {}); {}",
-        when(row.claimed_ms()),
-        row.epoch(),
+        when(row.claimed_ms),
+        row.epoch,
         look(request)
     );
     Refused::new(Kind::KeyConflict, &request.action, why).advise(
@@ -35,38 +41,57 @@ pub(crate) fn conflict(request: &ClaimRequest, row: &impl Standing) -> Refused {
     )
 }
 
-pub(crate) fn in_flight(request: &ClaimRequest, row: &impl Standing, holder: Option<&Holder>) -> Refused {
-    let why = format!("it has been running since {} in {}; {}", when(row.claimed_ms()), by(holder), look(request));
+pub(crate) fn in_flight(request: &ClaimRequest, row: &Row, holder: Option<&impl Display>) -> Refused {
+    let why = format!("it has been running since {} in {}; {}", when(row.claimed_ms), by(holder), look(request));
     Refused::new(Kind::InFlight, &request.action, why).advise("try again in a moment, or wait for it: `wait = \"5s\"`")
 }
 
-pub(crate) fn in_doubt(request: &ClaimRequest, row: &impl Standing, holder: Option<&Holder>) -> Refused {
-    let ended = row.ended().unwrap_or("no record of how it ended");
+fn in_doubt(request: &ClaimRequest, row: &Row, holder: Option<&impl Display>, hint: Hint) -> Refused {
+    let ended = row.ended.as_deref().unwrap_or("no record of how it ended");
     let why = format!(
-        "it was started at {} in {} and its outcome is unknown ({ended}); {}",
-        when(row.claimed_ms()),
+        "it was started at {} in {} and its outcome is unknown ({ended}); {}{}",
+        when(row.claimed_ms),
         by(holder),
+        match hint {
+            Hint::None => "",
+            Hint::Running => "its body may still be running; ",
+            Hint::ReconcileLater => "it is too soon to ask the provider (`reconcile_after`); ",
+            Hint::WindowOver => "the time in which the provider deduplicates (`provider_window`) is over; ",
+            Hint::ClockSuspect => "this machine's clock has gone backwards, so times can't be compared; ",
+        },
         look(request)
     );
-    Refused::new(Kind::InDoubt, &request.action, why)
-        .advise("find out whether the effect happened before anything else: it is never run again by itself")
+    Refused::new(Kind::InDoubt, &request.action, why).advise(match hint {
+        Hint::None | Hint::WindowOver | Hint::ClockSuspect => {
+            "find out whether the effect happened before anything else: it is never run again by itself; \
+             `portcullis ledger commit` or `release` says what you found"
+        }
+        Hint::Running => "wait for it, or end its process: what it returns still counts",
+        Hint::ReconcileLater => "try again later",
+    })
 }
 
-pub(crate) fn expired(request: &ClaimRequest, row: &impl Standing) -> Refused {
-    let settled = row.settled_ms().map_or_else(|| "earlier".to_owned(), |at| format!("at {}", when(at)));
+fn expired(request: &ClaimRequest, row: &Row) -> Refused {
+    let settled = row.settled_ms.map_or_else(|| "earlier".to_owned(), |at| format!("at {}", when(at)));
     let why =
         format!("it happened {settled}, and its receipt was kept only as long as `retain` says; {}", look(request));
     Refused::new(Kind::ReceiptExpired, &request.action, why).advise("keep receipts longer than callers retry")
 }
 
-pub(crate) fn unreadable(request: &ClaimRequest) -> Refused {
-    let why = format!("it happened, and its result could not be written as JSON; {}", look(request));
+fn unreadable(request: &ClaimRequest) -> Refused {
+    let why = format!("it happened, and its result could not be kept as JSON, or not be sealed; {}", look(request));
     Refused::new(Kind::ReceiptUnreadable, &request.action, why)
         .advise("return a value that serde_json can write and read")
 }
 
-pub(crate) fn too_large(request: &ClaimRequest, cap: usize) -> Refused {
-    let why = format!("it happened, and its result was larger than the {cap} bytes that are kept; {}", look(request));
+fn absent(request: &ClaimRequest) -> Refused {
+    let why = format!("it happened, by a person's word, and no receipt was given for it; {}", look(request));
+    Refused::new(Kind::ReceiptUnreadable, &request.action, why)
+        .advise("`portcullis ledger commit --receipt` puts one on record, once somebody knows it")
+}
+
+fn too_large(request: &ClaimRequest) -> Refused {
+    let why = format!("it happened, and its result was larger than a receipt may be; {}", look(request));
     Refused::new(Kind::ReceiptTooLarge, &request.action, why)
         .advise("return an id or a summary, and keep the rest where it belongs")
 }

@@ -15,10 +15,17 @@ use uuid::Uuid;
 use crate::refused::Refused;
 
 pub(crate) mod chain;
+mod doubt;
+mod events;
 pub(crate) mod fingerprint;
-pub(crate) mod holder;
+mod inside;
 pub(crate) mod key;
-pub(crate) mod messages;
+mod messages;
+#[cfg(feature = "postgres")]
+mod postgres;
+pub(crate) mod program;
+mod receipts;
+mod row;
 pub(crate) mod rules;
 
 #[cfg(feature = "sqlite")]
@@ -28,7 +35,14 @@ mod sqlite;
 
 pub(crate) use crate::ticket::{Reply, Ticket};
 #[cfg(feature = "sqlite")]
-pub use admin::{ClaimState, Event, Filter, Ledger, Owner, Record};
+pub use admin::{By, ClaimState, Event, Exported, Filter, Ledger, Owner, Record, Swept};
+pub(crate) use doubt::Evidence;
+pub use doubt::{Doubt, Note, Reconciled};
+pub(crate) use inside::Inside;
+pub use inside::SettleIn;
+pub(crate) use receipts::Receipts;
+pub use receipts::{Seal, Sealing};
+pub(crate) use rules::Ways;
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +71,28 @@ pub(crate) struct ClaimRequest {
     pub(crate) wait_until: Option<Instant>,
     /// How long the receipt is to be kept. `None`: for ever.
     pub(crate) retain: Option<Duration>,
+    /// The effect and the settlement are one transaction in the ledger's own database.
+    pub(crate) transactional: bool,
+    /// What the caller can do about a doubt.
+    pub(crate) ways: Ways,
+    /// What it has found out about one: applied first, once, and only if that doubt is still the one that stands.
+    pub(crate) resolution: Option<Resolution>,
+}
+
+/// What a reconcile function has found out about one doubt.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolution {
+    pub(crate) epoch: u64,
+    pub(crate) attempt: Attempt,
+    pub(crate) verdict: Verdict,
+}
+
+/// What happened, as far as the provider knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Happened(Receipt),
+    DidNotHappen,
+    Unknown,
 }
 
 /// What the caller must do next.
@@ -65,33 +101,49 @@ pub(crate) struct ClaimRequest {
 pub(crate) enum Claimed {
     /// Run the body, then settle with this epoch.
     Run { epoch: u64 },
-    /// Give this receipt again. `None`: it was committed without a body.
-    Replay(Option<Vec<u8>>),
+    /// Give this receipt again.
+    Replay(Kept),
     /// Give this recorded error again.
-    ReplayError(Vec<u8>),
+    ReplayError(Kept),
+    /// It is in doubt, and may be asked about: claim again with a [`Resolution`].
+    Reconcile(Box<Evidence>),
     /// Do not run.
     Refuse(Refused),
+}
+
+/// A result or a recorded error, as the ledger holds it: JSON, or what a seal has made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) text: String,
+    pub(crate) sealed: bool,
+}
+
+/// What is left of a committed claim's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    Kept(Kept),
+    /// A person committed it without one.
+    Absent,
+    /// It can't be written as JSON.
+    Unencodable,
+    TooLarge,
+    /// The seal failed, and without it nothing is stored.
+    Unsealed,
 }
 
 /// How a started body ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Settlement {
-    /// It happened. `None`: the result could not be encoded, or was too large.
-    Committed(Option<Vec<u8>>, ReceiptLoss),
+    /// It happened.
+    Committed(Receipt),
     /// The error is the outcome (`on_err = "record"`).
-    Failed(Vec<u8>),
+    Failed(Kept),
     /// Nobody knows: the text says how it ended (`panic`, `cancelled`, `err`).
     InDoubt(&'static str),
+    /// It has not ended, and was to have: in doubt, while the body runs on.
+    Overdue,
     /// The effect surely did not happen: the key is free again, for the same payload.
     Released(&'static str),
-}
-
-/// Why a committed claim has no receipt body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReceiptLoss {
-    None,
-    Unencodable,
-    TooLarge,
 }
 
 /// A settlement on its way to the store.
@@ -101,6 +153,17 @@ pub(crate) struct SettleRequest {
     pub(crate) epoch: u64,
     pub(crate) attempt: Attempt,
     pub(crate) settlement: Settlement,
+    /// Its flush is not waited for.
+    pub(crate) lazy: bool,
+}
+
+/// A note from inside a body, on its way to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct NoteRequest {
+    pub(crate) digest: Digest,
+    pub(crate) epoch: u64,
+    pub(crate) action: String,
+    pub(crate) note: Vec<u8>,
 }
 
 /// What became of a settlement.
@@ -133,6 +196,8 @@ pub(crate) struct AuditRecord {
 pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed>;
     fn settle(&self, request: SettleRequest) -> Ticket<Settled>;
+    /// Puts a note beside a claim, durably. It changes nothing, so it is taken from every attempt, also from one that is outdated.
+    fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>>;
     /// Appended with the next commit. The ticket resolves when the record survives the end of this process (it survives a
     /// power cut as soon as anything else is flushed: a record is never flushed for itself).
     fn audit(&self, record: AuditRecord) -> Ticket<()>;
@@ -141,17 +206,29 @@ pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn drain(&self, until: Instant) -> Ticket<bool>;
 }
 
-/// The store that `url` names (`sqlite:PATH`). Reads the URL and no more.
-#[cfg(feature = "sqlite")]
-pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
-    sqlite::open(url)
+/// The store that `url` names (`sqlite:PATH`, `postgres://…`). Reads the URL and no more. `lease`: how long a process that is
+/// on another machine's ledger is taken for alive without a word of it.
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "one machine needs no lease"))]
+pub(crate) fn open(url: &str, lease: Duration) -> Result<std::sync::Arc<dyn Store>, Refused> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::open(url, lease),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(missing("postgres")),
+        #[cfg(feature = "sqlite")]
+        _ => sqlite::open(url),
+        #[cfg(not(feature = "sqlite"))]
+        _ => Err(missing("sqlite")),
+    }
 }
 
-/// There is no store without a feature that brings one.
-#[cfg(not(feature = "sqlite"))]
-pub(crate) fn open(_url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
-    Err(Refused::new(crate::refused::Kind::LedgerUnavailable, "portcullis", "no ledger is compiled in")
-        .advise("turn on portcullis' feature `sqlite`"))
+/// There is no store without the feature that brings it.
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn missing(feature: &str) -> Refused {
+    let why = format!("the ledger that is configured needs portcullis' feature `{feature}`, which is not compiled in");
+    Refused::new(crate::refused::Kind::LedgerUnavailable, "portcullis", why)
+        .advise("turn the feature on, or name another ledger in `PORTCULLIS_LEDGER`")
 }
 
 /// A store that forgets everything with the process: for `portcullis::testing`.

@@ -2,21 +2,34 @@
 //!
 //! ```text
 //! absent ──claim──▶ pending ──▶ committed ──retention──▶ expired
-//!                    │   ├────▶ failed
+//!                    │   ├────▶ failed ─────retention──▶ expired
 //!                    │   ├────▶ open ──claim──▶ pending (next epoch)
-//!                    │   └────▶ in_doubt ──▶ committed | failed | open   (by the same epoch and attempt)
-//!                    └─owner dead──▶ in_doubt
+//!                    │   └────▶ in_doubt ──▶ committed | failed | open   (its own attempt, a reconciliation, a person)
+//!                    │                  └──▶ pending (next epoch, within the provider's window)
+//!                    └─owner dead──▶ in_doubt   (open, if its effect was a transaction that is not there)
 //! ```
 //!
-//! No clock, no database: [`sqlite`](super) reads, asks here, and writes what it is told.
+//! No clock, no database: a store reads, asks here, and writes what it is told.
 //!
 //! # Invariants
 //! 1. The fingerprint is compared first, in every state.
-//! 2. `Run` comes only from absent, from open, or from the very attempt that holds the claim.
-//! 3. A settlement applies only to its own epoch and attempt, and only to what is pending or in doubt.
-//! 4. Nothing leads out of `committed`, `failed` and `expired` to another start.
+//! 2. `Run` comes only from absent, from open, from the very attempt that holds the claim, and from a doubt whose body is
+//!    over and whose provider still deduplicates.
+//! 3. A settlement applies only to its own epoch and attempt, and only while nobody else has decided otherwise. What its own
+//!    attempt knows to have happened is heard also where somebody had said that it did not, until the next start.
+//! 4. Nothing leads out of `committed` and `failed` to another start, and nothing but a person's force out of `expired`.
+//! 5. After a start within the provider's window, nothing but knowledge about all starts leads to "open".
+//! 6. A reconciliation applies only to the doubt that it was asked about.
 
-use super::{Attempt, Fingerprint, ReceiptLoss, Settlement};
+use super::{Attempt, Fingerprint, Kept, Receipt, Settlement};
+
+mod acts;
+mod doubt;
+mod inside;
+
+pub(crate) use acts::{Act, OnAct, Standing, act, expires};
+pub(crate) use doubt::{Age, Asking, Body, Doubt, Hint, Moment, OnResolve, Ways, age, resolve};
+pub(crate) use inside::{OnInside, settle_inside};
 
 /// A claim as it is stored.
 #[derive(Clone, Debug)]
@@ -32,6 +45,8 @@ pub(crate) struct Stored {
 pub(crate) enum Stage {
     Pending {
         owner: Life,
+        /// What is not settled has not happened ([`Known::is_all_or_nothing`]).
+        all_or_nothing: bool,
     },
     Committed {
         receipt: Receipt,
@@ -39,9 +54,10 @@ pub(crate) enum Stage {
         kept_until: Option<i64>,
     },
     Failed {
-        error: Vec<u8>,
+        error: Kept,
+        kept_until: Option<i64>,
     },
-    InDoubt,
+    InDoubt(Doubt),
     Open,
     Expired,
 }
@@ -53,30 +69,26 @@ pub(crate) enum Life {
     Dead,
 }
 
-/// What is left of a committed claim's result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Receipt {
-    Kept(Vec<u8>),
-    /// A person committed it without one.
-    Absent,
-    Unencodable,
-    TooLarge,
-}
-
 /// What a claim is answered with, and what must be written first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it says whether the body may run"]
 pub(crate) enum OnClaim {
     /// Write a new pending claim under this epoch, then run.
     Start { epoch: u64 },
+    /// The same out of a doubt, because the provider still deduplicates: with an event.
+    Again { epoch: u64 },
     /// This very attempt holds the claim already: its acknowledgement was lost. Run.
     Granted { epoch: u64 },
     /// Answer with the receipt.
-    Replay(Option<Vec<u8>>),
+    Replay(Kept),
     /// Answer with the recorded error.
-    ReplayError(Vec<u8>),
-    /// The owner died: write "in doubt" and an event, then refuse.
+    ReplayError(Kept),
+    /// The owner died: write "in doubt" and an event, then ask again.
     Orphaned,
+    /// The owner died, and its effect with it: write "open" and an event, then ask again.
+    RolledBack,
+    /// Let the caller ask the provider what happened.
+    Reconcile,
     /// It is running: wait, or refuse.
     InFlight,
     /// Refuse.
@@ -87,35 +99,44 @@ pub(crate) enum OnClaim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Conflict,
-    InDoubt,
+    InDoubt(Hint),
     Expired,
+    /// It happened, and nothing of its result was kept.
+    Absent,
     Unreadable,
     TooLarge,
 }
 
 /// Decides about a claim.
-pub(crate) fn claim(stored: Option<Stored>, fingerprint: Fingerprint, attempt: Attempt, now_ms: i64) -> OnClaim {
+pub(crate) fn claim(stored: Option<Stored>, asking: &Asking, now_ms: i64) -> OnClaim {
     let Some(stored) = stored else { return OnClaim::Start { epoch: 1 } };
     // Invariant 1.
-    if stored.fingerprint != fingerprint {
+    if stored.fingerprint != asking.fingerprint {
         return OnClaim::Refuse(Why::Conflict);
     }
     match stored.stage {
-        Stage::Pending { .. } if stored.attempt == attempt => OnClaim::Granted { epoch: stored.epoch },
-        Stage::Pending { owner: Life::Alive } => OnClaim::InFlight,
-        Stage::Pending { owner: Life::Dead } => OnClaim::Orphaned,
-        Stage::Committed { receipt, kept_until } => match (receipt, kept_until) {
-            (_, Some(until)) if until <= now_ms => OnClaim::Refuse(Why::Expired),
-            (Receipt::Kept(bytes), _) => OnClaim::Replay(Some(bytes)),
-            (Receipt::Absent, _) => OnClaim::Replay(None),
-            (Receipt::Unencodable, _) => OnClaim::Refuse(Why::Unreadable),
-            (Receipt::TooLarge, _) => OnClaim::Refuse(Why::TooLarge),
+        Stage::Pending { .. } if stored.attempt == asking.attempt => OnClaim::Granted { epoch: stored.epoch },
+        Stage::Pending { owner: Life::Alive, .. } => OnClaim::InFlight,
+        Stage::Pending { owner: Life::Dead, all_or_nothing: false } => OnClaim::Orphaned,
+        Stage::Pending { owner: Life::Dead, all_or_nothing: true } => OnClaim::RolledBack,
+        Stage::Committed { kept_until, .. } | Stage::Failed { kept_until, .. } if is_over(kept_until, now_ms) => {
+            OnClaim::Refuse(Why::Expired)
+        }
+        Stage::Committed { receipt, .. } => match receipt {
+            Receipt::Kept(kept) => OnClaim::Replay(kept),
+            Receipt::Absent => OnClaim::Refuse(Why::Absent),
+            Receipt::Unencodable | Receipt::Unsealed => OnClaim::Refuse(Why::Unreadable),
+            Receipt::TooLarge => OnClaim::Refuse(Why::TooLarge),
         },
-        Stage::Failed { error } => OnClaim::ReplayError(error),
-        Stage::InDoubt => OnClaim::Refuse(Why::InDoubt),
+        Stage::Failed { error, .. } => OnClaim::ReplayError(error),
+        Stage::InDoubt(doubt) => doubt.way_out(stored.epoch, asking.ways),
         Stage::Open => OnClaim::Start { epoch: stored.epoch + 1 },
         Stage::Expired => OnClaim::Refuse(Why::Expired),
     }
+}
+
+fn is_over(kept_until: Option<i64>, now_ms: i64) -> bool {
+    kept_until.is_some_and(|until| until <= now_ms)
 }
 
 /// A stored claim's state, without what it carries.
@@ -150,40 +171,115 @@ impl State {
     }
 }
 
+/// What of a stored claim decides about a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) state: State,
+    pub(crate) epoch: u64,
+    pub(crate) attempt: Attempt,
+    /// In doubt, while its body may still run.
+    pub(crate) running: bool,
+    /// Who brought it where it is.
+    pub(crate) by: By,
+    pub(crate) transactional: bool,
+    /// An earlier start's outcome is unknown as well: this one was granted within the provider's window.
+    pub(crate) earlier_doubt: bool,
+}
+
+impl Known {
+    /// Has it not happened, if it is not settled?
+    pub(crate) fn is_all_or_nothing(&self) -> bool {
+        self.transactional && !self.earlier_doubt
+    }
+}
+
+/// Who has settled a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The attempt itself, or the store in its name.
+    Attempt,
+    /// A reconcile function.
+    Reconciliation,
+    /// A person.
+    Person,
+}
+
+impl By {
+    pub(crate) const ALL: [By; 3] = [By::Attempt, By::Reconciliation, By::Person];
+
+    /// As the table `claim` spells it.
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            By::Attempt => 0,
+            By::Reconciliation => 1,
+            By::Person => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Option<Self> {
+        By::ALL.into_iter().find(|by| by.code() == code)
+    }
+}
+
 /// What a settlement does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a settlement may not have taken effect"]
 pub(crate) enum OnSettle {
     /// Write this state, and an event if one is named.
     Apply { to: State, event: Option<&'static str> },
-    /// It is on record: the acknowledgement was lost.
+    /// It is on record (the acknowledgement was lost), or says nothing new.
     Already,
     /// Keep it as evidence and change nothing.
     Fenced,
+    /// The body says that it happened, and the transaction in which it was to settle does not: write "in doubt" and an event.
+    OutsideTransaction,
     /// The ledger knows no such claim.
     Unknown,
 }
 
 /// Decides about a settlement by `(epoch, attempt)`.
-pub(crate) fn settle(
-    stored: Option<(State, u64, Attempt)>,
-    epoch: u64,
-    attempt: Attempt,
-    settlement: &Settlement,
-) -> OnSettle {
-    let Some((state, stored_epoch, stored_attempt)) = stored else { return OnSettle::Unknown };
+pub(crate) fn settle(stored: Option<Known>, epoch: u64, attempt: Attempt, settlement: &Settlement) -> OnSettle {
+    let Some(stored) = stored else { return OnSettle::Unknown };
+    let own = (stored.epoch, stored.attempt) == (epoch, attempt);
+    let to = match target(settlement) {
+        // What this start knows of itself says nothing of the one before it.
+        State::Open if stored.earlier_doubt => State::InDoubt,
+        to => to,
+    };
+    match settlement {
+        // It says that the body runs on, which is no evidence of anything.
+        Settlement::Overdue if !own || stored.state != State::Pending => return OnSettle::Already,
+        Settlement::Overdue
+        | Settlement::Committed(_)
+        | Settlement::Failed(_)
+        | Settlement::InDoubt(_)
+        | Settlement::Released(_) => {}
+    }
     // Invariant 3.
-    if (stored_epoch, stored_attempt) != (epoch, attempt) {
+    if !own {
         return OnSettle::Fenced;
     }
-    let to = target(settlement);
-    match state {
-        State::Pending => OnSettle::Apply { to, event: edge(to) },
-        State::InDoubt if to == State::InDoubt => OnSettle::Already,
-        State::InDoubt => OnSettle::Apply { to, event: Some("settled_late") },
+    let happened = matches!(to, State::Committed | State::Failed);
+    let by_itself = stored.by == By::Attempt;
+    if stored.is_all_or_nothing() && (stored.state == State::Pending || stored.running) {
+        // Had its transaction been committed, the claim would be settled.
+        match settlement {
+            Settlement::InDoubt(_) => return OnSettle::Apply { to: State::Open, event: Some("rolled_back") },
+            Settlement::Committed(_) => return OnSettle::OutsideTransaction,
+            Settlement::Failed(_) | Settlement::Released(_) | Settlement::Overdue => {}
+        }
+    }
+    match stored.state {
+        State::Pending if to != target(settlement) => OnSettle::Apply { to, event: Some("in_doubt") },
+        State::Pending => OnSettle::Apply { to, event: edge(settlement) },
+        State::InDoubt if to != State::InDoubt => OnSettle::Apply { to, event: Some("settled_late") },
+        State::InDoubt if stored.running => OnSettle::Apply { to, event: Some("in_doubt") },
+        State::InDoubt => OnSettle::Already,
+        // Invariant 3: somebody said that it did not happen, and its own attempt knows better.
+        State::Open if happened && !by_itself => OnSettle::Apply { to, event: Some("settled_late") },
         // A receipt that expired was committed before.
-        State::Expired if to == State::Committed => OnSettle::Already,
-        State::Committed | State::Failed | State::Open if state == to => OnSettle::Already,
+        State::Expired if happened && by_itself => OnSettle::Already,
+        State::Committed | State::Failed | State::Open if stored.state == to && by_itself => OnSettle::Already,
         // Invariant 4.
         State::Committed | State::Failed | State::Open | State::Expired => OnSettle::Fenced,
     }
@@ -191,21 +287,20 @@ pub(crate) fn settle(
 
 fn target(settlement: &Settlement) -> State {
     match settlement {
-        Settlement::Committed(_, ReceiptLoss::None | ReceiptLoss::Unencodable | ReceiptLoss::TooLarge) => {
-            State::Committed
-        }
+        Settlement::Committed(_) => State::Committed,
         Settlement::Failed(_) => State::Failed,
-        Settlement::InDoubt(_) => State::InDoubt,
+        Settlement::InDoubt(_) | Settlement::Overdue => State::InDoubt,
         Settlement::Released(_) => State::Open,
     }
 }
 
 /// The claim's own row is the audit of the happy path; every other edge has an event.
-fn edge(to: State) -> Option<&'static str> {
-    match to {
-        State::InDoubt => Some("in_doubt"),
-        State::Open => Some("released"),
-        State::Pending | State::Committed | State::Failed | State::Expired => None,
+fn edge(settlement: &Settlement) -> Option<&'static str> {
+    match settlement {
+        Settlement::InDoubt(_) => Some("in_doubt"),
+        Settlement::Overdue => Some("overdue"),
+        Settlement::Released(_) => Some("released"),
+        Settlement::Committed(_) | Settlement::Failed(_) => None,
     }
 }
 

@@ -194,9 +194,10 @@ pub(crate) fn within<R>(frame: Frame, f: impl FnOnce() -> R) -> R {
 /// Runs one poll with `frame` on the stack, and takes the frame back.
 #[inline]
 pub(crate) fn poll_within<R>(frame: &mut Option<Frame>, poll: impl FnOnce() -> R) -> R {
-    let pushed = frame.take().is_some_and(push);
-    let _pop = PopInto { pushed, home: frame };
-    poll()
+    let visit = frame.take().map(Visit::begin);
+    let polled = poll();
+    *frame = visit.and_then(Visit::end);
+    polled
 }
 
 /// A thread whose stack is gone refuses every guarded call, so nothing is lost there without the frame.
@@ -231,19 +232,36 @@ impl Drop for Pop {
     }
 }
 
-/// Pops what was pushed, back to where it came from.
-struct PopInto<'a> {
+/// A frame that is on the stack for the time of one poll.
+#[must_use = "`end` takes the frame back"]
+pub(crate) struct Visit {
     pushed: bool,
-    home: &'a mut Option<Frame>,
 }
 
-impl Drop for PopInto<'_> {
+impl Visit {
+    #[inline]
+    pub(crate) fn begin(frame: Frame) -> Self {
+        Visit { pushed: push(frame) }
+    }
+
+    /// The frame, unless the thread is ending.
+    #[inline]
+    pub(crate) fn end(mut self) -> Option<Frame> {
+        self.pop()
+    }
+
+    fn pop(&mut self) -> Option<Frame> {
+        if !std::mem::take(&mut self.pushed) {
+            return None;
+        }
+        AMBIENT.try_with(|ambient| ambient.borrow_mut().frames.pop()).ok().flatten()
+    }
+}
+
+/// The poll has panicked.
+impl Drop for Visit {
     #[inline]
     fn drop(&mut self) {
-        if self.pushed
-            && let Ok(frame) = AMBIENT.try_with(|ambient| ambient.borrow_mut().frames.pop())
-        {
-            *self.home = frame;
-        }
+        drop(self.pop());
     }
 }

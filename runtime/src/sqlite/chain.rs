@@ -1,9 +1,12 @@
-//! Events in an SQLite file, appended with whatever is committed next.
+//! Events: one hash chain per owner, appended with whatever is committed next.
+//!
+//! Each event's hash covers the one before it, so that a line that was changed or taken out of the middle shows.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{OwnerId, Trouble};
-use crate::ledger::chain::{Entry, link};
+pub(crate) use crate::ledger::chain::Entry;
+use crate::ledger::chain::link;
 
 /// Appends an event to the chain of `owner`, inside a write transaction.
 pub(crate) fn append(connection: &Connection, owner: OwnerId, entry: &Entry<'_>) -> Result<(), Trouble> {
@@ -12,7 +15,7 @@ pub(crate) fn append(connection: &Connection, owner: OwnerId, entry: &Entry<'_>)
         .query_row([owner.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let (seq, previous) = last.map_or((1, [0; 32]), |(seq, hash)| (seq + 1, hash));
-    let hash = link(&previous, owner, seq, entry);
+    let hash = link(&previous, owner.0, seq, entry);
     connection
         .prepare_cached(
             "INSERT INTO event(owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash)
@@ -56,7 +59,7 @@ pub(crate) fn verify(connection: &Connection) -> Result<Option<(i64, i64)>, Trou
             detail: &detail,
         };
         let hash: [u8; 32] = row.get(9)?;
-        if seq != expected || hash != link(&previous, OwnerId(owner), seq, &entry) {
+        if seq != expected || hash != link(&previous, owner, seq, &entry) {
             return Ok(Some((owner, seq)));
         }
         last = (owner, seq, hash);

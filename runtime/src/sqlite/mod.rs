@@ -25,12 +25,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-pub(crate) use crate::clock::{millis, now_ms, time, when};
-pub(crate) use crate::ledger::chain::Entry as ChainEntry;
-pub(crate) use crate::ledger::holder::{Holder, OwnerId};
-pub(crate) use chain::{append, verify};
+pub(crate) use chain::{Entry as ChainEntry, append, verify};
+pub(crate) use crate::clock::{millis, now_ms, origin_ms, time, when};
 pub(crate) use file::{Place, default_path};
-pub(crate) use owners::{SideFile, holder};
+pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use schema::is_ledger;
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
 pub(crate) use turn::retry;
 
@@ -159,7 +158,12 @@ impl Database {
         begun.map_err(Failure::Nothing)?;
         // Armed: error and panic leave by one door, and a connection that is still inside a transaction is closed.
         let mut armed = Transaction { database: self, committing: false };
-        let value = match armed.database.connection().and_then(body) {
+        let within = |connection: &Connection| {
+            // Another process may have brought the file to a newer schema since it was opened.
+            schema::version(connection)?;
+            body(connection)
+        };
+        let value = match armed.database.connection().and_then(within) {
             Ok(value) => value,
             Err(trouble) => return Err(Failure::Nothing(trouble)),
         };

@@ -7,8 +7,7 @@
 //! # Invariants
 //! 1. A side file is opened once per process and never closed: closing any descriptor of it would free every lock.
 //! 2. The byte is locked before the row is committed.
-//! 3. What can't be told counts as alive: a live owner taken for dead would only turn "in flight" into "in doubt", but the
-//!    message would be wrong.
+//! 3. What can't be told counts as alive: beside a live owner that is taken for dead, its call could be run again.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,8 +20,13 @@ use nix::libc;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Trouble, TroubleKind, now_ms};
-use crate::ledger::holder::{Holder, OwnerId, host, program};
+use crate::clock::origin_ms;
+use crate::ledger::program::{host, program};
+use super::{Trouble, TroubleKind, now_ms, when};
+
+/// The row of an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct OwnerId(pub(crate) i64);
 
 /// The file with the locks.
 #[derive(Debug)]
@@ -145,11 +149,36 @@ impl SideFile {
 /// A new row for this process.
 pub(super) fn insert(connection: &Connection) -> Result<OwnerId, Trouble> {
     connection
-        .prepare_cached("INSERT INTO owner(host, boot, pid, program, since_ms) VALUES(?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![host(), boot(), std::process::id(), program(), now_ms()])?;
+        .prepare_cached(
+            "INSERT INTO owner(host, boot, pid, program, since_ms, origin_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![host(), boot(), std::process::id(), program(), now_ms(), origin_ms()])?;
     // One more opening for writing: a copy from before it would be told by it.
     connection.prepare_cached("UPDATE meta SET commit_seq = commit_seq + 1")?.execute([])?;
     Ok(OwnerId(connection.last_insert_rowid()))
+}
+
+/// Who holds a claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) id: OwnerId,
+    pub(crate) host: String,
+    pub(crate) pid: u32,
+    pub(crate) program: String,
+    pub(crate) since_ms: i64,
+    /// When this machine started, as the process saw it; `None` if it has started again since.
+    pub(crate) origin_ms: Option<i64>,
+    pub(crate) alive: bool,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} on {}", self.pid, self.host)?;
+        if !self.alive {
+            write!(f, " (running since {}, now ended)", when(self.since_ms))?;
+        }
+        Ok(())
+    }
 }
 
 /// The owner with this row. In memory (`side` is `None`) there is only this process.
@@ -159,19 +188,22 @@ pub(crate) fn holder(
     owner: OwnerId,
 ) -> Result<Option<Holder>, rusqlite::Error> {
     connection
-        .prepare_cached("SELECT host, boot, pid, program, since_ms FROM owner WHERE id = ?1")?
+        .prepare_cached("SELECT host, boot, pid, program, since_ms, origin_ms FROM owner WHERE id = ?1")?
         .query_row([owner.0], |row| {
             let booted: String = row.get(1)?;
+            let same_boot = booted == boot();
             let alive = match side {
                 None => true,
-                Some(side) => side.owns(owner) || (booted == boot() && side.is_locked(owner)),
+                Some(side) => side.owns(owner) || (same_boot && side.is_locked(owner)),
             };
+            let origin_ms: Option<i64> = row.get(5)?;
             Ok(Holder {
                 id: owner,
                 host: row.get(0)?,
                 pid: row.get(2)?,
                 program: row.get(3)?,
                 since_ms: row.get(4)?,
+                origin_ms: origin_ms.filter(|_| same_boot && !booted.is_empty()),
                 alive,
             })
         })

@@ -14,7 +14,7 @@ use super::{Database, Flush, Trouble, TroubleKind, now_ms};
 const APPLICATION: i64 = 0x506f_7274;
 
 /// One step per version: from an empty file to 1, from 1 to 2, …
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
 
 const V1: &str = "
 -- Who this ledger is. One row.
@@ -95,8 +95,37 @@ CREATE TABLE halt(
 ) STRICT;
 ";
 
-fn version(connection: &Connection) -> Result<usize, Trouble> {
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+const V2: &str = "
+-- When the machine had started, by its clock, as this process saw it: a clock that was set since shows by it.
+ALTER TABLE owner ADD COLUMN origin_ms INTEGER;
+
+-- When the first of the starts whose outcome is unknown began; NULL: at `claimed_ms`.
+ALTER TABLE claim ADD COLUMN first_ms INTEGER;
+-- In doubt, because the body took longer than it may; 1 while it has not returned. Counts only while the owner lives.
+ALTER TABLE claim ADD COLUMN running INTEGER NOT NULL DEFAULT 0;
+-- Who brought the claim to where it stands: 0 its own attempt, 1 a reconcile function, 2 a person.
+ALTER TABLE claim ADD COLUMN settled_by INTEGER NOT NULL DEFAULT 0;
+-- (`loss` may be 3 from here on: the program's seal failed.)
+-- 1: `receipt` is what the program's seal made of it, and no JSON unless that is.
+ALTER TABLE claim ADD COLUMN sealed INTEGER NOT NULL DEFAULT 0;
+-- 1: the effect and the settlement are one transaction in this file, so what is pending has not happened.
+ALTER TABLE claim ADD COLUMN transactional INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX claim_expiry ON claim(settled_ms + retain_ms) WHERE retain_ms IS NOT NULL AND state IN (1, 2);
+
+-- What bodies have noted beside their claims.
+CREATE TABLE note(
+  id INTEGER PRIMARY KEY,
+  digest BLOB NOT NULL,
+  epoch INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  note BLOB NOT NULL
+) STRICT;
+CREATE INDEX note_claim ON note(digest);
+";
+
+/// The schema's version, which is at most the one that this release knows.
+pub(super) fn version(connection: &Connection) -> Result<usize, Trouble> {
+    let version: i64 = connection.prepare_cached("PRAGMA user_version")?.query_row([], |row| row.get(0))?;
     match usize::try_from(version) {
         Ok(known) if known <= STEPS.len() => Ok(known),
         _ => Err(Trouble::new(
@@ -111,6 +140,12 @@ pub(super) fn check(connection: &Connection) -> Result<(), Trouble> {
     // One snapshot: somebody else may be making the tables right now.
     let snapshot = connection.unchecked_transaction()?;
     check_within(&snapshot)
+}
+
+/// Is the database of this connection a ledger whose schema is known?
+pub(crate) fn is_ledger(connection: &Connection) -> Result<bool, Trouble> {
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    Ok(application == APPLICATION && version(connection)? == STEPS.len())
 }
 
 fn check_within(connection: &Connection) -> Result<(), Trouble> {

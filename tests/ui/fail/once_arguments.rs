@@ -26,7 +26,7 @@ fn more_values(id: u64) -> Result<u64, Refused> {
     Ok(id)
 }
 
-#[once(key = "id", claim = id, reconcile = find, settle = "lazy", max_steps = 5)]
+#[once(key = "id", claim = id, approval = "10m", max_steps = 5)]
 fn not_ours(id: u64) -> Result<u64, Refused> {
     Ok(id)
 }

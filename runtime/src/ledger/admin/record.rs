@@ -6,7 +6,7 @@ use rusqlite::Row;
 use serde::{Serialize, Serializer};
 
 use super::super::key::hex;
-use super::super::rules::State;
+use super::super::rules::{self, By, State};
 use crate::sqlite::{Database, Holder, OwnerId, Trouble, TroubleKind, holder, now_ms, time};
 
 /// Where a claim stands.
@@ -49,6 +49,19 @@ impl ClaimState {
             ClaimState::InDoubt => "in_doubt",
             ClaimState::Open => "open",
             ClaimState::Expired => "expired",
+        }
+    }
+}
+
+impl From<State> for ClaimState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => ClaimState::Pending,
+            State::Committed => ClaimState::Committed,
+            State::Failed => ClaimState::Failed,
+            State::InDoubt => ClaimState::InDoubt,
+            State::Open => ClaimState::Open,
+            State::Expired => ClaimState::Expired,
         }
     }
 }
@@ -109,7 +122,15 @@ pub struct Record {
     /// Until when the receipt is kept, if not for ever.
     #[serde(serialize_with = "maybe_rfc3339")]
     pub kept_until: Option<SystemTime>,
-    /// How an attempt in doubt, or one that was released, ended.
+    /// In doubt because its body took longer than `max_run`, and the body may still be running.
+    pub running: bool,
+    /// Who has settled it, if not its own attempt: `reconciliation` or `person`.
+    pub settled_by: Option<String>,
+    /// Its effect and its settlement are one transaction in the ledger's own database.
+    pub transactional: bool,
+    /// The receipt is what the program's seal has made of it.
+    pub sealed: bool,
+    /// How an attempt in doubt, or one that was released, ended; or the reason of whoever decided.
     pub ended: Option<String>,
     /// The receipt, or the recorded error.
     pub receipt: Option<serde_json::Value>,
@@ -140,7 +161,12 @@ pub struct Event {
 pub(super) const COLUMNS: &str =
     "SELECT claim.digest, action.namespace, action.name, action.place, claim.key, claim.state, claim.epoch,
     claim.attempt, claim.owner, claim.claimed_ms, claim.settled_ms, claim.retain_ms, claim.ended, claim.receipt,
-    claim.fingerprint FROM claim JOIN action ON action.id = claim.action";
+    claim.fingerprint, claim.running, claim.settled_by, claim.transactional, claim.sealed, claim.id FROM claim JOIN action ON action.id = claim.action";
+
+/// The number of the row that [`read`] reads.
+pub(super) fn row_id(row: &Row<'_>) -> Result<i64, Trouble> {
+    Ok(row.get(19)?)
+}
 
 pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble> {
     let side = database.side().map(|side| &**side);
@@ -156,13 +182,21 @@ pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble
     let state = match state {
         State::Pending if alive => ClaimState::Pending,
         State::Pending | State::InDoubt => ClaimState::InDoubt,
-        State::Committed if kept_until.is_some_and(|until| until <= now_ms()) => ClaimState::Expired,
-        State::Committed => ClaimState::Committed,
-        State::Failed => ClaimState::Failed,
-        State::Open => ClaimState::Open,
-        State::Expired => ClaimState::Expired,
+        state if rules::expires(state, kept_until, now_ms()) => ClaimState::Expired,
+        state => ClaimState::from(state),
     };
-    let receipt: Option<String> = row.get(13)?;
+    // What is over is shown to nobody, also before it is taken away.
+    let receipt: Option<String> = if state == ClaimState::Expired { None } else { row.get(13)? };
+    let running = row.get::<_, bool>(15)? && alive && state == ClaimState::InDoubt;
+    let by: i64 = row.get(16)?;
+    let settled_by = match By::from_code(by) {
+        Some(By::Attempt) => None,
+        Some(By::Reconciliation) => Some("reconciliation".to_owned()),
+        Some(By::Person) => Some("person".to_owned()),
+        None => {
+            return Err(Trouble::new(TroubleKind::Statement, format!("a claim was settled by {by}, whoever that is")));
+        }
+    };
     let attempt: [u8; 16] = row.get(7)?;
     Ok(Record {
         id: hex(&row.get::<_, [u8; 32]>(0)?),
@@ -177,6 +211,10 @@ pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble
         claimed_at: time(row.get(9)?),
         settled_at: settled_ms.map(time),
         kept_until: kept_until.map(time),
+        running,
+        settled_by,
+        transactional: row.get(17)?,
+        sealed: row.get(18)?,
         ended: row.get(12)?,
         receipt: receipt.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
         fingerprint: hex(&row.get::<_, [u8; 32]>(14)?),

@@ -6,7 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use super::super::{Attempt, AuditRecord, ClaimRequest, Claimed, Digest, Reply, SettleRequest, Settled};
+use super::super::{
+    Attempt, AuditRecord, ClaimRequest, Claimed, Digest, NoteRequest, Reply, SettleRequest, Settled,
+};
+use super::hot::is_plain;
+use crate::refused::Refused;
 
 /// How many operations share one statement at most.
 pub(super) const BATCH: usize = 512;
@@ -51,7 +55,14 @@ impl Settling {
 pub(super) struct Auditing {
     pub(super) record: AuditRecord,
     pub(super) reply: Reply<()>,
-    pub(super) since: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Noting {
+    pub(super) request: NoteRequest,
+    pub(super) reply: Reply<Result<(), Refused>>,
+    /// Until when it is tried.
+    pub(super) until: Instant,
 }
 
 #[derive(Debug)]
@@ -65,6 +76,7 @@ pub(super) struct Draining {
 pub(super) enum Op {
     Claim(Box<Claiming>),
     Settle(Box<Settling>),
+    Note(Box<Noting>),
     Audit(Box<Auditing>),
     Drain(Draining),
 }
@@ -74,6 +86,7 @@ pub(super) enum Op {
 pub(super) enum Chained {
     Claim(Box<Claiming>),
     Settle(Box<Settling>),
+    Note(Box<Noting>),
     Audit(Box<Auditing>),
     /// A claim whose caller was refused although it may have been committed.
     Release(Digest, Attempt),
@@ -84,6 +97,7 @@ impl Chained {
         match self {
             Chained::Claim(claiming) => Some(claiming.request.digest),
             Chained::Settle(settling) => Some(settling.request.digest),
+            Chained::Note(noting) => Some(noting.request.digest),
             Chained::Release(digest, _) => Some(*digest),
             Chained::Audit(_) => None,
         }
@@ -99,6 +113,30 @@ pub(super) enum Step {
 }
 
 impl Step {
+    pub(super) fn claim(claiming: Box<Claiming>) -> Self {
+        match claiming.request.resolution {
+            None => Step::Claim(claiming),
+            Some(_) => Step::Chained(Chained::Claim(claiming)),
+        }
+    }
+
+    pub(super) fn settle(settling: Box<Settling>) -> Self {
+        if is_plain(&settling.request.settlement) {
+            Step::Settle(settling)
+        } else {
+            Step::Chained(Chained::Settle(settling))
+        }
+    }
+
+    /// May it be refused by now?
+    fn is_overdue(&self, now: Instant) -> bool {
+        match self {
+            Step::Claim(claiming) | Step::Chained(Chained::Claim(claiming)) => claiming.until <= now,
+            Step::Chained(Chained::Note(noting)) => noting.until <= now,
+            Step::Settle(_) | Step::Chained(Chained::Settle(_) | Chained::Audit(_) | Chained::Release(..)) => false,
+        }
+    }
+
     fn digest(&self) -> Option<Digest> {
         match self {
             Step::Claim(claiming) => Some(claiming.request.digest),
@@ -211,21 +249,67 @@ impl Queue {
         batch
     }
 
-    pub(super) fn take_chained(&mut self) -> Vec<Chained> {
-        let count = self.chained.len().min(CHAINED);
+    /// At most `most`.
+    pub(super) fn take_chained(&mut self, most: usize) -> Vec<Chained> {
+        let count = self.chained.len().min(most);
         self.chained.drain(..count).collect()
     }
 
-    /// The claims that can't wait any longer.
-    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<Box<Claiming>> {
-        let (overdue, kept) = self.claims.drain(..).partition(|claiming| claiming.until <= now);
-        self.claims = kept;
-        let overdue: VecDeque<_> = overdue;
-        overdue.into()
+    /// What can't wait any longer: of each, whether its claim is its own (then [`done`](Self::done) must follow).
+    pub(super) fn take_overdue(&mut self, now: Instant) -> Vec<(Step, bool)> {
+        let mut overdue = Vec::new();
+        let (late, kept): (Vec<_>, Vec<_>) = self.claims.drain(..).partition(|claiming| claiming.until <= now);
+        self.claims = kept.into();
+        overdue.extend(late.into_iter().map(|claiming| (Step::Claim(claiming), true)));
+        for chained in std::mem::take(&mut self.chained) {
+            let step = Step::Chained(chained);
+            match step {
+                step if step.is_overdue(now) => overdue.push((step, true)),
+                Step::Chained(chained) => self.chained.push_back(chained),
+                Step::Claim(_) | Step::Settle(_) => {}
+            }
+        }
+        for after in self.busy.values_mut() {
+            for step in std::mem::take(after) {
+                if step.is_overdue(now) {
+                    overdue.push((step, false));
+                } else {
+                    after.push_back(step);
+                }
+            }
+        }
+        overdue
     }
 
-    /// When the first of the claims can't wait any longer.
-    pub(super) fn overdue_at(&self) -> Option<Instant> {
-        self.claims.front().map(|claiming| claiming.until)
+    /// Settlements for which somebody waits.
+    pub(super) fn waiting_settles(&mut self) -> impl Iterator<Item = &mut Box<Settling>> {
+        let chained = self.chained.iter_mut().filter_map(|chained| match chained {
+            Chained::Settle(settling) => Some(settling),
+            Chained::Claim(_) | Chained::Note(_) | Chained::Audit(_) | Chained::Release(..) => None,
+        });
+        self.settles.iter_mut().chain(chained).filter(|settling| settling.reply.is_some())
+    }
+
+    /// Drops what nobody waits for.
+    pub(super) fn forget_unawaited(&mut self) {
+        let settles = std::mem::take(&mut self.settles);
+        for settling in settles {
+            match settling.reply {
+                Some(_) => self.settles.push_back(settling),
+                None => self.done(&settling.request.digest, None),
+            }
+        }
+        let chained = std::mem::take(&mut self.chained);
+        for one in chained {
+            let unawaited = match &one {
+                Chained::Settle(settling) => settling.reply.is_none(),
+                Chained::Release(..) => true,
+                Chained::Claim(_) | Chained::Note(_) | Chained::Audit(_) => false,
+            };
+            match one.digest() {
+                Some(digest) if unawaited => self.done(&digest, None),
+                Some(_) | None => self.chained.push_back(one),
+            }
+        }
     }
 }

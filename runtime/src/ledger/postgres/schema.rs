@@ -2,14 +2,14 @@
 //!
 //! The schema's version stands in `portcullis.meta` and is changed in the same transaction as the tables, under an advisory
 //! lock, so that of any number of processes that meet a fresh or an old database at once exactly one migrates it and none sees
-//! half of it. `docs/ledger-postgres.md` describes the tables for other programs.
+//! half of it. `docs/ledger.md` describes the tables for other programs.
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, GenericClient, IsolationLevel};
 use uuid::Uuid;
 
 use super::trouble::{Trouble, TroubleKind};
-use crate::ledger::holder::host;
+use crate::ledger::program::host;
 
 /// One step per version: from an empty database to 1, from 1 to 2, …
 const STEPS: [&str; 1] = [V1];
@@ -38,8 +38,9 @@ CREATE TABLE portcullis.owner(
   program text NOT NULL,
   since_ms bigint NOT NULL,
   lease_until timestamptz NOT NULL,
-  timeline integer
+  renewed_ms bigint NOT NULL
 ) WITH (fillfactor = 50);
+CREATE INDEX owner_renewed ON portcullis.owner(renewed_ms);
 
 -- Names of what is done once. `place` is where in the code a defaulted name stands; NULL: the code gives the name.
 CREATE TABLE portcullis.action(
@@ -63,12 +64,31 @@ CREATE TABLE portcullis.claim(
   claimed_ms bigint NOT NULL,
   settled_ms bigint,
   retain_ms bigint,               -- how long the receipt is kept after `settled_ms`; NULL: for ever
-  loss smallint NOT NULL DEFAULT 0, -- why a committed claim has no receipt: 0 there is none, 1 unencodable, 2 too large
+  -- Why a committed claim has no receipt: 0 there is none, 1 unencodable, 2 too large, 3 the program's seal failed.
+  loss smallint NOT NULL DEFAULT 0,
   receipt bytea,                  -- JSON in UTF-8: the result if committed, the error if failed
-  ended text                      -- how an attempt in doubt or released ended
-);
+  sealed boolean NOT NULL DEFAULT false, -- `receipt` is what the program's seal made of it
+  ended text,                     -- how an attempt in doubt or released ended
+  first_ms bigint,                -- when the first of the starts whose outcome is unknown began; NULL: at `claimed_ms`
+  -- In doubt, because the body took longer than it may; true while it has not returned. Counts only while the owner lives.
+  running boolean NOT NULL DEFAULT false,
+  -- Who brought the claim to where it stands: 0 its own attempt, 1 a reconcile function, 2 a person.
+  settled_by smallint NOT NULL DEFAULT 0,
+  -- The effect and the settlement are one transaction in this database, so what is pending has not happened.
+  transactional boolean NOT NULL
+) WITH (fillfactor = 85);
 CREATE INDEX claim_unsettled ON portcullis.claim(owner) WHERE state IN (0, 3);
-CREATE INDEX claim_latest ON portcullis.claim(claimed_ms);
+CREATE INDEX claim_expiry ON portcullis.claim((settled_ms + retain_ms)) WHERE retain_ms IS NOT NULL AND state IN (1, 2);
+
+-- What bodies have noted beside their claims.
+CREATE TABLE portcullis.note(
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  digest bytea NOT NULL,
+  epoch bigint NOT NULL,
+  at_ms bigint NOT NULL,
+  note bytea NOT NULL
+);
+CREATE INDEX note_claim ON portcullis.note(digest);
 
 -- Everything that is not the happy path. One hash chain per owner.
 CREATE TABLE portcullis.event(
@@ -103,6 +123,7 @@ pub(super) async fn prepare(client: &mut Client, create: Create) -> Result<Uuid,
         None if create == Create::Yes => {}
         None => return Err(Trouble::new(TroubleKind::Missing, "there is no ledger in this database")),
     }
+    check_encoding(client).await?;
     let transaction = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     // A crowd of processes takes its turns here.
     transaction.batch_execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '0'").await?;
@@ -133,6 +154,19 @@ pub(super) async fn prepare(client: &mut Client, create: Create) -> Result<Uuid,
     // If its acknowledgement is lost, the next attempt finds the tables made.
     transaction.commit().await?;
     Ok(ledger)
+}
+
+/// Keys are text of every script, and are compared as bytes.
+async fn check_encoding(client: &Client) -> Result<(), Trouble> {
+    let rows = client.query_typed("SELECT current_setting('server_encoding')", &[]).await?;
+    let encoding: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    match encoding.as_deref() {
+        Some("UTF8") => Ok(()),
+        other => {
+            let what = format!("its encoding is {}, and a ledger's must be UTF8", other.unwrap_or("unknown"));
+            Err(Trouble::new(TroubleKind::Unsuitable, what))
+        }
+    }
 }
 
 /// The version of the tables and which ledger it is; `None` if there are none.

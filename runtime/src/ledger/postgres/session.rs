@@ -25,8 +25,6 @@ pub(super) struct Session {
     /// Which ledger this is, whatever its address.
     pub(super) ledger: Uuid,
     pub(super) backend: Backend,
-    /// Changes when a standby becomes the primary.
-    pub(super) timeline: i32,
 }
 
 /// A process on the server.
@@ -73,7 +71,6 @@ impl Session {
         );
         client.batch_execute(&settings).await?;
         let about = "SELECT pg_backend_pid(), coalesce(backend_start, now()),
-               ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
                current_setting('synchronous_standby_names') = ''
              FROM pg_stat_get_activity(pg_backend_pid())";
         let rows = client.query_typed(about, &[]).await?;
@@ -81,8 +78,7 @@ impl Session {
             return Err(Trouble::new(TroubleKind::Unsuitable, "the server does not say which of its processes serves us"));
         };
         let backend = Backend { pid: row.try_get(0)?, since: row.try_get(1)? };
-        let timeline = row.try_get(2)?;
-        if row.try_get::<_, bool>(3)? {
+        if row.try_get::<_, bool>(2)? {
             // Many have no standby at all; for those there is nothing to warn of.
             tracing::debug!(
                 ledger = target.shown(),
@@ -94,7 +90,7 @@ impl Session {
         }
         let ledger = schema::prepare(&mut client, create).await?;
         let hot = Hot::prepare(&client).await?;
-        Ok(Session { client, hot, ledger, backend, timeline })
+        Ok(Session { client, hot, ledger, backend })
     }
 }
 
@@ -139,13 +135,14 @@ async fn end(client: &Client, former: Backend) -> Result<(), Trouble> {
 
 impl Hot {
     async fn prepare(client: &Client) -> Result<Self, Trouble> {
-        let (claim_one, claim_many, read, settle_one, settle_many) = futures_util::try_join!(
+        let (claim_one, claim_many, read, settle_one, settle_many) = futures_util::future::try_join5(
             client.prepare(sql::CLAIM_ONE),
             client.prepare(sql::CLAIM_MANY),
             client.prepare(sql::READ),
             client.prepare(sql::SETTLE_ONE),
             client.prepare(sql::SETTLE_MANY),
-        )?;
+        )
+        .await?;
         Ok(Hot { claim_one, claim_many, read, settle_one, settle_many })
     }
 }

@@ -21,23 +21,26 @@ macro_rules! alive {
     };
 }
 
-/// A fresh claim: digest, action, key, fingerprint, attempt, owner, retain. No row: there is one already, or the lease has lapsed.
+/// A fresh claim: digest, action, key, fingerprint, attempt, owner, retain, transactional. No row: there is one already, or the lease has lapsed.
 pub(super) const CLAIM_ONE: &str = concat!(
-    "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms)
+    "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
+       transactional)
      SELECT $1::bytea, $2::bigint, $3::text, $4::bytea, 0, 1, $5::uuid, $6::bigint, ",
     now_ms!(),
-    ", $7::bigint WHERE ",
+    ", $7::bigint, $8::boolean WHERE ",
     alive!("$6"),
     " ON CONFLICT (digest) DO NOTHING"
 );
 
 /// Many of them. In the order of their digests, so that two batches wait for each other in one direction only.
 pub(super) const CLAIM_MANY: &str = concat!(
-    "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms)
+    "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
+       transactional)
      SELECT digest, action, key, fingerprint, 0, 1, attempt, $6::bigint, ",
     now_ms!(),
-    ", retain FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::bytea[], $5::uuid[], $7::bigint[])
-       AS asked(digest, action, key, fingerprint, attempt, retain)
+    ", retain, transactional
+     FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::bytea[], $5::uuid[], $7::bigint[], $8::boolean[])
+       AS asked(digest, action, key, fingerprint, attempt, retain, transactional)
      WHERE ",
     alive!("$6"),
     " ORDER BY digest ON CONFLICT (digest) DO NOTHING RETURNING digest"
@@ -48,9 +51,11 @@ macro_rules! read {
         concat!(
             "SELECT claim.digest, claim.fingerprint, claim.state, claim.epoch, claim.attempt, claim.owner, claim.claimed_ms,
                claim.settled_ms, claim.retain_ms, claim.loss, claim.receipt, claim.ended,
-               owner.host, owner.pid, owner.program, owner.since_ms, coalesce(owner.lease_until > clock_timestamp(), false), ",
+               claim.first_ms, claim.running, claim.settled_by, claim.sealed, claim.transactional,
+               owner.host, owner.pid, owner.since_ms, coalesce(owner.lease_until > clock_timestamp(), false), ",
             now_ms!(),
-            " FROM portcullis.claim LEFT JOIN portcullis.owner ON owner.id = claim.owner ",
+            ", CASE WHEN claim.state = 3 THEN (SELECT max(renewed_ms) FROM portcullis.owner) END
+             FROM portcullis.claim LEFT JOIN portcullis.owner ON owner.id = claim.owner ",
             $rest
         )
     };
@@ -62,35 +67,40 @@ pub(super) const READ: &str = read!("WHERE claim.digest = ANY($1::bytea[])");
 /// The same, one of them, to be changed.
 pub(super) const LOCK: &str = read!("WHERE claim.digest = $1::bytea FOR UPDATE OF claim");
 
-/// The happy settlement: digest, epoch, attempt, state, loss, receipt. No row: ask the rules.
+/// The happy settlement: digest, epoch, attempt, state, loss, receipt, sealed. No row: ask the rules.
 pub(super) const SETTLE_ONE: &str = concat!(
-    "UPDATE portcullis.claim SET state = $4, loss = $5, receipt = $6, settled_ms = ",
+    "UPDATE portcullis.claim SET state = $4, loss = $5, receipt = $6, sealed = $7, settled_ms = ",
     now_ms!(),
-    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND state = 0"
+    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND state = 0 AND NOT transactional"
 );
 
 /// Many of them, given in the order of their digests.
 pub(super) const SETTLE_MANY: &str = concat!(
-    "UPDATE portcullis.claim SET state = asked.state, loss = asked.loss, receipt = asked.receipt, settled_ms = ",
+    "UPDATE portcullis.claim SET state = asked.state, loss = asked.loss, receipt = asked.receipt, sealed = asked.sealed,
+       settled_ms = ",
     now_ms!(),
-    " FROM unnest($1::bytea[], $2::bigint[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bytea[])
-        AS asked(digest, epoch, attempt, state, loss, receipt)
+    " FROM unnest($1::bytea[], $2::bigint[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bytea[], $7::boolean[])
+        AS asked(digest, epoch, attempt, state, loss, receipt, sealed)
       WHERE claim.digest = asked.digest AND claim.epoch = asked.epoch AND claim.attempt = asked.attempt AND claim.state = 0
+        AND NOT claim.transactional
       RETURNING claim.digest"
 );
 
-/// Any settlement of a locked claim: digest, state, loss, receipt, ended.
-pub(super) const SETTLE: &str = concat!(
-    "UPDATE portcullis.claim SET state = $2, loss = $3, receipt = $4, ended = $5, settled_ms = ",
+/// Where a locked claim has come to: digest, state, loss, receipt, sealed, ended, running, settled_by.
+pub(super) const PUT: &str = concat!(
+    "UPDATE portcullis.claim SET state = $2, loss = $3, receipt = $4, sealed = $5, ended = $6, running = $7, settled_by = $8,
+       settled_ms = ",
     now_ms!(),
     " WHERE digest = $1"
 );
 
-/// The next epoch of a locked claim: digest, epoch, attempt, owner, retain. No row: the lease has lapsed.
+/// The next epoch of a locked claim: digest, epoch, attempt, owner, retain, first, transactional. No row: the lease has lapsed.
 pub(super) const START_AGAIN: &str = concat!(
-    "UPDATE portcullis.claim SET state = 0, epoch = $2, attempt = $3, owner = $4, retain_ms = $5, claimed_ms = ",
+    "UPDATE portcullis.claim SET state = 0, epoch = $2, attempt = $3, owner = $4, retain_ms = $5, first_ms = $6,
+       transactional = $7, claimed_ms = ",
     now_ms!(),
-    ", settled_ms = NULL, loss = 0, receipt = NULL, ended = NULL WHERE digest = $1 AND ",
+    ", settled_ms = NULL, loss = 0, receipt = NULL, sealed = false, ended = NULL, running = false, settled_by = 0
+     WHERE digest = $1 AND ",
     alive!("$4")
 );
 
@@ -99,18 +109,22 @@ pub(super) const STILL_RUNNING: &str =
     "SELECT claim.digest FROM portcullis.claim JOIN portcullis.owner ON owner.id = claim.owner
      WHERE claim.digest = ANY($1::bytea[]) AND claim.state = 0 AND owner.lease_until > clock_timestamp()";
 
-/// A new owner: host, pid, program, lease in milliseconds, timeline.
+/// A new owner: host, pid, program, lease in milliseconds.
 pub(super) const ENROL: &str = concat!(
-    "INSERT INTO portcullis.owner(host, pid, program, since_ms, lease_until, timeline)
+    "INSERT INTO portcullis.owner(host, pid, program, since_ms, lease_until, renewed_ms)
      VALUES($1, $2, $3, ",
     now_ms!(),
-    ", clock_timestamp() + $4 * interval '1 millisecond', $5) RETURNING id"
+    ", clock_timestamp() + $4 * interval '1 millisecond', ",
+    now_ms!(),
+    ") RETURNING id"
 );
 
-/// Owner, lease. No row: it has lapsed.
-pub(super) const RENEW: &str =
-    "UPDATE portcullis.owner SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
-     WHERE id = $1 AND lease_until > clock_timestamp()";
+/// Owner, lease in milliseconds. Also one that has lapsed: what others have written meanwhile stays. No row: no such owner.
+pub(super) const RENEW: &str = concat!(
+    "UPDATE portcullis.owner SET lease_until = clock_timestamp() + $2 * interval '1 millisecond', renewed_ms = ",
+    now_ms!(),
+    " WHERE id = $1"
+);
 
 /// An owner that is done.
 pub(super) const RESIGN: &str = "UPDATE portcullis.owner SET lease_until = clock_timestamp()
@@ -138,3 +152,10 @@ pub(super) const LAST_EVENT: &str = concat!(
 pub(super) const APPEND: &str =
     "INSERT INTO portcullis.event(owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash)
      VALUES($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+/// A note: digest, epoch, note.
+pub(super) const ADD_NOTE: &str =
+    concat!("INSERT INTO portcullis.note(digest, epoch, at_ms, note) VALUES($1, $2, ", now_ms!(), ", $3)");
+
+/// The notes beside a claim.
+pub(super) const NOTES: &str = "SELECT epoch, at_ms, note FROM portcullis.note WHERE digest = $1 ORDER BY id";

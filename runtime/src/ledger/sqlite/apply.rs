@@ -1,18 +1,22 @@
 //! One operation: read the row, ask the rules, write what they say.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::super::rules::{self, OnAction, OnClaim, OnSettle, Why};
-use super::super::{Attempt, ClaimRequest, Claimed, Digest, ReceiptLoss, SettleRequest, Settled, Settlement, messages};
+use super::super::{events, messages};
+use super::super::rules::{self, Age, Asking, By, Life, Moment, OnAction, OnClaim, OnResolve, OnSettle, State, Why};
+use super::super::{
+    Attempt, ClaimRequest, Claimed, Digest, Evidence, Resolution, SettleRequest, Settled, Settlement, Verdict,
+};
 use super::queue::Op;
-use super::rows::{self, Action, Row};
+use super::rows::{self, Action, Circumstances, Found, Outcome, Row};
 use super::writer::{Answer, Waiting};
-use crate::sqlite::{ChainEntry, Holder, OwnerId, SideFile, Trouble, append, holder, millis, now_ms};
+use crate::sqlite::{
+    ChainEntry, Holder, OwnerId, SideFile, Trouble, TroubleKind, append, holder, millis, now_ms, origin_ms, time,
+};
 
 /// Actions by namespace and name, as they are on record: nobody ever changes them.
 pub(super) type Actions = HashMap<String, HashMap<String, Rc<Action>>>;
@@ -25,8 +29,6 @@ pub(super) struct Context<'a> {
     pub(super) side: Option<&'a SideFile>,
     /// This process.
     pub(super) owner: OwnerId,
-    /// How large a receipt may be.
-    pub(super) cap: usize,
 }
 
 impl Context<'_> {
@@ -34,12 +36,25 @@ impl Context<'_> {
         Ok(holder(self.connection, self.side, owner)?)
     }
 
-    fn is_alive(&self, owner: OwnerId) -> Result<bool, Trouble> {
-        if owner == self.owner {
-            return Ok(true);
+    /// Whether the owner of a claim lives, and how far back its moments lie.
+    fn circumstances(&self, row: &Row) -> Result<Circumstances, Trouble> {
+        let unknown = Circumstances { owner: Life::Alive, since: Age::Suspect, started: Age::Suspect };
+        if row.owner == self.owner.0 && row.state == State::Pending {
+            return Ok(unknown);
         }
+        let holder = self.holder(OwnerId(row.owner))?;
         // An owner without a row was never committed: a claim can't have come from it, and nobody will settle it.
-        Ok(self.holder(owner)?.is_some_and(|holder| holder.alive))
+        let alive = row.owner == self.owner.0 || holder.as_ref().is_some_and(|holder| holder.alive);
+        let owner = if alive { Life::Alive } else { Life::Dead };
+        if row.state == State::Pending {
+            return Ok(Circumstances { owner, ..unknown });
+        }
+        let now = Moment { at_ms: now_ms(), origin_ms: origin_ms() };
+        let latest_ms = rows::latest_ms(self.connection)?;
+        let origin_ms = holder.and_then(|holder| holder.origin_ms);
+        let age = |at_ms| rules::age(Moment { at_ms, origin_ms }, now, latest_ms);
+        let since_ms = row.settled_ms.unwrap_or(now.at_ms);
+        Ok(Circumstances { owner, since: age(since_ms), started: age(row.first_ms()) })
     }
 
     fn event(&self, kind: &str, digest: &Digest, epoch: u64, detail: &serde_json::Value) -> Result<(), Trouble> {
@@ -75,6 +90,7 @@ pub(super) fn one(context: &Context<'_>, actions: &mut Actions, op: &Op) -> Resu
             };
             append(context.connection, context.owner, &entry).map(|()| Answer::Audited)
         }
+        Op::Note(noting) => rows::add_note(context.connection, &noting.request, now_ms()).map(|()| Answer::Noted),
         Op::Drain(_) => Ok(Answer::Audited),
     }
 }
@@ -85,13 +101,16 @@ pub(super) fn peek(
     actions: &mut Actions,
     request: &ClaimRequest,
 ) -> Result<Option<Answer>, Trouble> {
+    if request.resolution.is_some() {
+        return Ok(None);
+    }
     let Some(action) = known_action(context, actions, request)? else { return Ok(None) };
     if let Some(refused) = ambiguous(&action, request) {
         return Ok(Some(refused));
     }
     let Some(row) = rows::find(context.connection, &request.digest)? else { return Ok(None) };
     match decide(context, Some(&row), request)? {
-        OnClaim::Start { .. } | OnClaim::Orphaned => Ok(None),
+        OnClaim::Start { .. } | OnClaim::Again { .. } | OnClaim::Orphaned | OnClaim::RolledBack => Ok(None),
         // Only a commit of ours makes it ours.
         OnClaim::Granted { .. } => Ok(None),
         decided => answer(context, decided, &row, request).map(Some),
@@ -110,29 +129,73 @@ fn claim(context: &Context<'_>, actions: &mut Actions, request: &ClaimRequest) -
     if let Some(refused) = ambiguous(&action, request) {
         return Ok(refused);
     }
-    let row = rows::find(context.connection, &request.digest)?;
-    let decided = decide(context, row.as_ref(), request)?;
-    match (decided, row) {
-        (OnClaim::Start { epoch }, _) => {
-            rows::start(context.connection, request, action.id, context.owner, epoch, now_ms())?;
-            Ok(Answer::Claimed(Claimed::Run { epoch }))
-        }
-        (OnClaim::Orphaned, Some(mut row)) => {
-            let ended = "its process ended before the outcome was on record";
-            rows::settle(context.connection, row.id, &Settlement::InDoubt(ended), now_ms())?;
-            let holder = context.holder(row.owner)?;
-            let detail =
-                json!({ "ended": ended, "owner": row.owner.0, "pid": holder.as_ref().map(|holder| holder.pid) });
-            context.event("owner_dead", &request.digest, row.epoch, &detail)?;
-            row.ended = Some(ended.to_owned());
-            Ok(Answer::Claimed(Claimed::Refuse(messages::in_doubt(request, &row, holder.as_ref()))))
-        }
-        (decided, Some(row)) => answer(context, decided, &row, request),
-        (decided, None) => Err(Trouble::new(
-            crate::sqlite::TroubleKind::Statement,
-            format!("the rules answered {decided:?} to a claim that is not stored"),
-        )),
+    if let Some(resolution) = &request.resolution {
+        resolve(context, request, resolution)?;
     }
+    loop {
+        let row = rows::find(context.connection, &request.digest)?;
+        let decided = decide(context, row.as_deref(), request)?;
+        let start = |epoch, first_ms| {
+            rows::start(context.connection, request, action.id, context.owner, epoch, first_ms, now_ms())?;
+            Ok(Answer::Claimed(Claimed::Run { epoch }))
+        };
+        match (decided, row) {
+            (OnClaim::Start { epoch }, _) => return start(epoch, None),
+            (OnClaim::Again { epoch }, Some(row)) => {
+                let detail = json!({ "within": "provider_window", "first_ms": row.first_ms(), "ended": row.ended });
+                context.event("ran_again", &request.digest, epoch, &detail)?;
+                return start(epoch, Some(row.first_ms()));
+            }
+            // Both lead to another state of the same row, about which is decided in the next round.
+            (OnClaim::Orphaned, Some(row)) => lose_owner(context, request, &row, State::InDoubt, "owner_dead")?,
+            (OnClaim::RolledBack, Some(row)) => lose_owner(context, request, &row, State::Open, "rolled_back")?,
+            (decided, Some(row)) => return answer(context, decided, &row, request),
+            (decided, None) => {
+                return Err(Trouble::new(
+                    TroubleKind::Statement,
+                    format!("the rules answered {decided:?} to a claim that is not stored"),
+                ));
+            }
+        }
+    }
+}
+
+/// Writes what the death of a pending claim's owner means.
+fn lose_owner(
+    context: &Context<'_>,
+    request: &ClaimRequest,
+    row: &Found,
+    to: State,
+    event: &'static str,
+) -> Result<(), Trouble> {
+    let ended = events::OWNER_DIED;
+    rows::put(context.connection, row.id, &Outcome::ended(to, ended), now_ms())?;
+    let pid = context.holder(OwnerId(row.owner))?.map(|holder| holder.pid);
+    let detail = json!({ "ended": ended, "owner": row.owner, "pid": pid });
+    context.event(event, &request.digest, row.epoch, &detail)
+}
+
+/// Applies what a reconcile function has found out, unless it comes too late. That it was asked for this payload is known:
+/// it was asked after the fingerprints were compared, and a claim's payload never changes.
+fn resolve(context: &Context<'_>, request: &ClaimRequest, resolution: &Resolution) -> Result<(), Trouble> {
+    let row = rows::find(context.connection, &request.digest)?;
+    let decided = rules::resolve(row.as_ref().map(|row| row.known()), resolution);
+    let applied = match (decided, &row) {
+        (OnResolve::Apply { to }, Some(row)) => {
+            let outcome = match &resolution.verdict {
+                Verdict::Happened(receipt) => Outcome::committed(receipt, By::Reconciliation),
+                Verdict::DidNotHappen | Verdict::Unknown => {
+                    Outcome { ended: row.ended.as_deref(), ..Outcome::new(to, By::Reconciliation) }
+                }
+            };
+            rows::put(context.connection, row.id, &outcome, now_ms())?;
+            true
+        }
+        (OnResolve::Unknown, _) => true,
+        (OnResolve::Late, _) | (OnResolve::Apply { .. }, None) => false,
+    };
+    let detail = events::reconciliation(&resolution.verdict, applied);
+    context.event("reconciled", &request.digest, resolution.epoch, &detail)
 }
 
 fn known_action(
@@ -169,8 +232,9 @@ fn ambiguous(action: &Action, request: &ClaimRequest) -> Option<Answer> {
 }
 
 fn decide(context: &Context<'_>, row: Option<&Row>, request: &ClaimRequest) -> Result<OnClaim, Trouble> {
-    let stored = row.map(|row| row.stored(|owner| context.is_alive(owner))).transpose()?;
-    Ok(rules::claim(stored, request.fingerprint, request.attempt, now_ms()))
+    let stored = row.map(|row| row.stored(|| context.circumstances(row))).transpose()?;
+    let ClaimRequest { fingerprint, attempt, ways, .. } = *request;
+    Ok(rules::claim(stored, &Asking { fingerprint, attempt, ways }, now_ms()))
 }
 
 /// What the caller is told; nothing is written for it.
@@ -179,84 +243,68 @@ fn answer(context: &Context<'_>, decided: OnClaim, row: &Row, request: &ClaimReq
         OnClaim::Granted { epoch } => Claimed::Run { epoch },
         OnClaim::Replay(receipt) => Claimed::Replay(receipt),
         OnClaim::ReplayError(error) => Claimed::ReplayError(error),
+        OnClaim::Reconcile => Claimed::Reconcile(Box::new(Evidence {
+            epoch: row.epoch,
+            attempt: row.attempt,
+            started_at: time(row.first_ms()),
+            ended: row.ended.clone(),
+            notes: rows::notes(context.connection, &request.digest)?,
+        })),
         OnClaim::InFlight => {
-            let holder = context.holder(row.owner)?;
+            let holder = context.holder(OwnerId(row.owner))?;
             let refused = messages::in_flight(request, row, holder.as_ref());
-            return Ok(Answer::Park(Waiting { owner: row.owner, refused }));
+            return Ok(Answer::Park(Waiting { owner: OwnerId(row.owner), refused }));
         }
-        OnClaim::Refuse(why) => Claimed::Refuse(match why {
-            Why::Conflict => messages::conflict(request, row),
-            Why::InDoubt => messages::in_doubt(request, row, context.holder(row.owner)?.as_ref()),
-            Why::Expired => messages::expired(request, row),
-            Why::Unreadable => messages::unreadable(request),
-            Why::TooLarge => messages::too_large(request, context.cap),
-        }),
-        OnClaim::Start { .. } | OnClaim::Orphaned => {
-            return Err(Trouble::new(
-                crate::sqlite::TroubleKind::Statement,
-                "a claim was to be answered before it was written",
-            ));
+        OnClaim::Refuse(why) => {
+            let holder = match why {
+                Why::InDoubt(_) => context.holder(OwnerId(row.owner))?,
+                Why::Conflict | Why::Expired | Why::Absent | Why::Unreadable | Why::TooLarge => None,
+            };
+            Claimed::Refuse(messages::refused(request, why, row, holder.as_ref()))
+        }
+        OnClaim::Start { .. } | OnClaim::Again { .. } | OnClaim::Orphaned | OnClaim::RolledBack => {
+            return Err(Trouble::new(TroubleKind::Statement, "a claim was to be answered before it was written"));
         }
     }))
 }
 
 fn settle(context: &Context<'_>, request: &SettleRequest) -> Result<Settled, Trouble> {
     let found = rows::find_attempt(context.connection, &request.digest)?;
-    let stored = found.map(|(_, state, epoch, attempt)| (state, epoch, attempt));
-    let decided = rules::settle(stored, request.epoch, request.attempt, &request.settlement);
-    match (decided, found) {
-        (OnSettle::Apply { to: _, event }, Some((id, ..))) => {
-            rows::settle(context.connection, id, &capped(&request.settlement, context.cap), now_ms())?;
+    let known = found.map(|(_, known)| known);
+    match (rules::settle(known, request.epoch, request.attempt, &request.settlement), found) {
+        (OnSettle::Apply { to, event }, Some((id, _))) => {
+            let outcome = Outcome { state: to, ..Outcome::of(&request.settlement) };
+            rows::put(context.connection, id, &outcome, now_ms())?;
             if let Some(kind) = event {
-                context.event(kind, &request.digest, request.epoch, &evidence(&request.settlement, false))?;
+                context.event(kind, &request.digest, request.epoch, &events::settlement(&request.settlement, false))?;
             }
             Ok(Settled::Recorded)
         }
         (OnSettle::Already, _) => Ok(Settled::Recorded),
         (OnSettle::Fenced, _) => {
-            context.event("fenced", &request.digest, request.epoch, &evidence(&request.settlement, true))?;
+            context.event("fenced", &request.digest, request.epoch, &events::settlement(&request.settlement, true))?;
             Ok(Settled::Fenced)
         }
-        (OnSettle::Unknown | OnSettle::Apply { .. }, _) => {
+        (OnSettle::OutsideTransaction, Some((id, _))) => {
+            let ended = events::OUTSIDE_TRANSACTION;
+            rows::put(context.connection, id, &Outcome::ended(State::InDoubt, ended), now_ms())?;
+            let detail = events::settlement(&request.settlement, true);
+            context.event("outside_transaction", &request.digest, request.epoch, &detail)?;
+            Ok(Settled::Unsettled(format!("{ended}: call `claim.settle_in(&tx, …)` before `tx.commit()`")))
+        }
+        (OnSettle::Unknown | OnSettle::OutsideTransaction | OnSettle::Apply { .. }, _) => {
             Ok(Settled::Unsettled("the ledger knows no such claim: it is not the ledger that granted it".to_owned()))
         }
-    }
-}
-
-/// Without a receipt that is too large, or no text.
-fn capped(settlement: &Settlement, cap: usize) -> Cow<'_, Settlement> {
-    match settlement {
-        Settlement::Committed(Some(receipt), _) if receipt.len() > cap => {
-            Cow::Owned(Settlement::Committed(None, ReceiptLoss::TooLarge))
-        }
-        Settlement::Committed(Some(receipt), _) if str::from_utf8(receipt).is_err() => {
-            Cow::Owned(Settlement::Committed(None, ReceiptLoss::Unencodable))
-        }
-        Settlement::Committed(..) | Settlement::Failed(_) | Settlement::InDoubt(_) | Settlement::Released(_) => {
-            Cow::Borrowed(settlement)
-        }
-    }
-}
-
-/// What an event says of a settlement; with its receipt if the claim's own row will not have it.
-fn evidence(settlement: &Settlement, with_receipt: bool) -> serde_json::Value {
-    let text = |bytes: &[u8]| with_receipt.then(|| String::from_utf8_lossy(bytes).into_owned());
-    match settlement {
-        Settlement::Committed(receipt, _) => {
-            json!({ "settlement": "committed", "receipt": receipt.as_deref().and_then(text) })
-        }
-        Settlement::Failed(error) => json!({ "settlement": "failed", "error": text(error) }),
-        Settlement::InDoubt(ended) => json!({ "settlement": "in_doubt", "ended": ended }),
-        Settlement::Released(ended) => json!({ "settlement": "released", "ended": ended }),
     }
 }
 
 /// Releases a claim whose caller was refused although it may have been committed.
 pub(super) fn release(context: &Context<'_>, digest: &Digest, attempt: Attempt) -> Result<(), Trouble> {
     match rows::find_attempt(context.connection, digest)? {
-        Some((_, rules::State::Pending, epoch, stored)) if stored == attempt => {
+        Some((_, known)) if known.state == State::Pending && known.attempt == attempt => {
             let settlement = Settlement::Released("the claim's commit was in question, and the body was not run");
-            settle(context, &SettleRequest { digest: *digest, epoch, attempt, settlement }).map(|_| ())
+            let request = SettleRequest { digest: *digest, epoch: known.epoch, attempt, settlement, lazy: false };
+            settle(context, &request).map(|_| ())
         }
         Some(_) | None => Ok(()),
     }

@@ -12,19 +12,20 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
+mod inside;
 mod parked;
 mod queue;
-mod rows;
+pub(super) mod rows;
 mod writer;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Store, Ticket, messages};
+use super::{messages, AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
-use queue::{Auditing, Claiming, Draining, Op, Settling, Shared};
+use queue::{Auditing, Claiming, Draining, Noting, Op, Settling, Shared};
 
 /// What a store allows itself.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,11 @@ pub(super) struct Limits {
     pub(super) busy: Duration,
     /// How long a settlement is tried again.
     pub(super) settle: Duration,
-    /// How large a receipt may be, in bytes.
-    pub(super) receipt: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { busy: Duration::from_secs(5), settle: Duration::from_secs(15), receipt: 1 << 20 }
+        Limits { busy: Duration::from_secs(5), settle: Duration::from_secs(15) }
     }
 }
 
@@ -70,10 +69,10 @@ impl Store for SqliteStore {
             move |claimed| match claimed {
                 Claimed::Run { epoch } => {
                     let settlement = Settlement::Released("the caller had gone before the body began");
-                    let request = SettleRequest { digest, epoch, attempt, settlement };
+                    let request = SettleRequest { digest, epoch, attempt, settlement, lazy: false };
                     let _ = shared.push(Op::Settle(Box::new(Settling::new(request, None))));
                 }
-                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Refuse(_) => {}
+                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Reconcile(_) | Claimed::Refuse(_) => {}
             }
         });
         match self.shared.push(Op::Claim(Box::new(Claiming { request, reply }))) {
@@ -83,7 +82,7 @@ impl Store for SqliteStore {
                 claiming.reply.send(Claimed::Refuse(refused));
                 ticket
             }
-            Err(Op::Settle(_) | Op::Audit(_) | Op::Drain(_)) => ticket,
+            Err(Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_)) => ticket,
         }
     }
 
@@ -95,6 +94,16 @@ impl Store for SqliteStore {
         }
         // An operation that is not taken is dropped, and resolves its ticket by that.
         let _ = self.shared.push(Op::Settle(Box::new(Settling::new(request, Some(reply)))));
+        ticket
+    }
+
+    fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>> {
+        let (reply, ticket) = Ticket::new();
+        if self.shared.is_foreign() {
+            reply.send(Err(forked().refuse(&request.action, "the note is not on record")));
+            return ticket;
+        }
+        let _ = self.shared.push(Op::Note(Box::new(Noting { request, reply })));
         ticket
     }
 

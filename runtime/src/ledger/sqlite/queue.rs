@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::super::{AuditRecord, ClaimRequest, Claimed, Reply, SettleRequest, Settled};
+use super::super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, Reply, SettleRequest, Settled};
 use super::{Limits, writer};
+use crate::refused::Refused;
 use crate::sqlite::Place;
 
 /// How many operations share one transaction at most.
@@ -46,6 +47,12 @@ pub(super) struct Auditing {
 }
 
 #[derive(Debug)]
+pub(super) struct Noting {
+    pub(super) request: NoteRequest,
+    pub(super) reply: Reply<Result<(), Refused>>,
+}
+
+#[derive(Debug)]
 pub(super) struct Draining {
     pub(super) until: Instant,
     pub(super) reply: Reply<bool>,
@@ -55,8 +62,20 @@ pub(super) struct Draining {
 pub(super) enum Op {
     Settle(Box<Settling>),
     Claim(Box<Claiming>),
+    Note(Box<Noting>),
     Audit(Box<Auditing>),
     Drain(Draining),
+}
+
+impl Op {
+    /// Need its flush not be waited for?
+    pub(super) fn is_lazy(&self) -> bool {
+        match self {
+            Op::Audit(_) => true,
+            Op::Settle(settling) => settling.request.lazy,
+            Op::Claim(_) | Op::Note(_) | Op::Drain(_) => false,
+        }
+    }
 }
 
 /// What a store's callers and its thread share.
@@ -119,7 +138,7 @@ impl Shared {
             Op::Claim(_) if queue.draining => return Err(op),
             Op::Claim(_) => queue.claims.push_back(op),
             Op::Settle(_) => queue.settles.push_back(op),
-            Op::Audit(_) => queue.others.push_back(op),
+            Op::Note(_) | Op::Audit(_) => queue.others.push_back(op),
             Op::Drain(_) => {
                 queue.draining = true;
                 queue.others.push_back(op);

@@ -1,149 +1,125 @@
-//! Rows of `claim` and `action`, read and written.
+//! Rows of `claim`, `action` and `note`, read and written.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::super::messages::Standing;
-use super::super::rules::{Life, Receipt, Stage, State, Stored};
-use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, ReceiptLoss, Settlement};
-use crate::sqlite::{OwnerId, Trouble, TroubleKind};
+pub(in crate::ledger) use super::super::row::{Circumstances, Outcome, Row};
+use super::super::row::{Unreadable, by, state};
+use super::super::rules::{By, Known, State};
+use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, Note, NoteRequest};
+use crate::sqlite::{OwnerId, Trouble, TroubleKind, time};
 
-/// A row of `claim`.
+/// A row of `claim`, with its id.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) id: i64,
-    pub(super) fingerprint: Fingerprint,
-    pub(super) state: State,
-    pub(super) epoch: u64,
-    pub(super) attempt: Attempt,
-    pub(super) owner: OwnerId,
-    pub(super) claimed_ms: i64,
-    pub(super) settled_ms: Option<i64>,
-    retain_ms: Option<i64>,
-    loss: i64,
-    receipt: Option<String>,
-    pub(super) ended: Option<String>,
+pub(in crate::ledger) struct Found {
+    pub(in crate::ledger) id: i64,
+    row: Row,
 }
 
-pub(super) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Row>, Trouble> {
+impl std::ops::Deref for Found {
+    type Target = Row;
+    fn deref(&self) -> &Row {
+        &self.row
+    }
+}
+
+pub(in crate::ledger) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Found>, Trouble> {
     let row = connection
         .prepare_cached(
-            "SELECT id, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, loss, receipt, ended
+            "SELECT id, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, loss, receipt, ended,
+               first_ms, running, settled_by, sealed, transactional
              FROM claim WHERE digest = ?1",
         )?
         .query_row([digest.0], |row| {
-            let state: i64 = row.get(2)?;
+            let codes: (i64, i64) = (row.get(2)?, row.get(14)?);
             Ok((
-                state,
+                codes,
+                row.get(0)?,
                 Row {
-                    id: row.get(0)?,
                     fingerprint: Fingerprint(row.get(1)?),
                     state: State::Pending,
                     epoch: row.get::<_, i64>(3)?.unsigned_abs(),
                     attempt: Attempt(Uuid::from_bytes(row.get(4)?)),
-                    owner: OwnerId(row.get(5)?),
+                    owner: row.get(5)?,
                     claimed_ms: row.get(6)?,
                     settled_ms: row.get(7)?,
                     retain_ms: row.get(8)?,
                     loss: row.get(9)?,
                     receipt: row.get(10)?,
                     ended: row.get(11)?,
+                    first_ms: row.get(12)?,
+                    running: row.get(13)?,
+                    by: By::Attempt,
+                    sealed: row.get(15)?,
+                    transactional: row.get(16)?,
                 },
             ))
         })
         .optional()?;
-    let Some((code, row)) = row else { return Ok(None) };
-    Ok(Some(Row { state: state(code)?, ..row }))
+    let Some(((state_code, by_code), id, row)) = row else { return Ok(None) };
+    Ok(Some(Found { id, row: Row { state: state(state_code)?, by: by(by_code)?, ..row } }))
 }
 
-fn state(code: i64) -> Result<State, Trouble> {
-    State::from_code(code).ok_or_else(|| unreadable("state", code))
-}
-
-fn unreadable(column: &str, code: i64) -> Trouble {
-    Trouble::new(TroubleKind::Statement, format!("a claim's {column} is {code}, which this release does not know"))
-}
-
-impl Row {
-    /// What the rules need to know; `alive` says whether a pending claim's owner lives.
-    pub(super) fn stored(&self, alive: impl FnOnce(OwnerId) -> Result<bool, Trouble>) -> Result<Stored, Trouble> {
-        let stage = match self.state {
-            State::Pending => Stage::Pending { owner: if alive(self.owner)? { Life::Alive } else { Life::Dead } },
-            State::Committed => Stage::Committed { receipt: self.receipt()?, kept_until: self.kept_until() },
-            State::Failed => Stage::Failed { error: self.receipt.clone().unwrap_or_default().into_bytes() },
-            State::InDoubt => Stage::InDoubt,
-            State::Open => Stage::Open,
-            State::Expired => Stage::Expired,
-        };
-        Ok(Stored { fingerprint: self.fingerprint, epoch: self.epoch, attempt: self.attempt, stage })
-    }
-
-    fn receipt(&self) -> Result<Receipt, Trouble> {
-        match (&self.receipt, self.loss) {
-            (Some(receipt), _) => Ok(Receipt::Kept(receipt.clone().into_bytes())),
-            (None, 0) => Ok(Receipt::Absent),
-            (None, 1) => Ok(Receipt::Unencodable),
-            (None, 2) => Ok(Receipt::TooLarge),
-            (None, other) => Err(unreadable("loss", other)),
-        }
-    }
-
-    fn kept_until(&self) -> Option<i64> {
-        Some(self.settled_ms?.saturating_add(self.retain_ms?))
+impl From<Unreadable> for Trouble {
+    fn from(unreadable: Unreadable) -> Self {
+        Trouble::new(TroubleKind::Statement, unreadable.to_string())
     }
 }
 
-impl Standing for Row {
-    fn epoch(&self) -> u64 {
-        self.epoch
-    }
-    fn claimed_ms(&self) -> i64 {
-        self.claimed_ms
-    }
-    fn settled_ms(&self) -> Option<i64> {
-        self.settled_ms
-    }
-    fn ended(&self) -> Option<&str> {
-        self.ended.as_deref()
-    }
-}
-
-/// State, epoch and attempt of a claim, with its row's id: what a settlement needs.
-pub(super) fn find_attempt(
-    connection: &Connection,
-    digest: &Digest,
-) -> Result<Option<(i64, State, u64, Attempt)>, Trouble> {
+/// What a settlement needs to know of a claim, with its row's id.
+pub(super) fn find_attempt(connection: &Connection, digest: &Digest) -> Result<Option<(i64, Known)>, Trouble> {
     let row = connection
-        .prepare_cached("SELECT id, state, epoch, attempt FROM claim WHERE digest = ?1")?
+        .prepare_cached(
+            "SELECT id, state, epoch, attempt, running, settled_by, transactional, first_ms IS NOT NULL
+             FROM claim WHERE digest = ?1",
+        )?
         .query_row([digest.0], |row| {
-            Ok((
-                row.get(0)?,
-                row.get::<_, i64>(1)?,
-                row.get::<_, i64>(2)?.unsigned_abs(),
-                Attempt(Uuid::from_bytes(row.get(3)?)),
-            ))
+            let (id, codes): (i64, (i64, i64)) = (row.get(0)?, (row.get(1)?, row.get(5)?));
+            let known = Known {
+                state: State::Pending,
+                epoch: row.get::<_, i64>(2)?.unsigned_abs(),
+                attempt: Attempt(Uuid::from_bytes(row.get(3)?)),
+                running: row.get(4)?,
+                by: By::Attempt,
+                transactional: row.get(6)?,
+                earlier_doubt: row.get(7)?,
+            };
+            Ok((id, codes, known))
         })
         .optional()?;
-    row.map(|(id, code, epoch, attempt)| Ok((id, state(code)?, epoch, attempt))).transpose()
+    row.map(|(id, codes, known)| Ok((id, Known { state: state(codes.0)?, by: by(codes.1)?, ..known }))).transpose()
 }
 
-/// Writes a pending claim: a new row, or the next epoch of an open one.
+/// The time of the latest claim that was made: it can't be later than now.
+pub(super) fn latest_ms(connection: &Connection) -> Result<i64, Trouble> {
+    let latest = connection
+        .prepare_cached("SELECT claimed_ms FROM claim ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(latest.unwrap_or_default())
+}
+
+/// Writes a pending claim: a new row, or the next epoch of an old one. `first_ms` is when the first of the starts whose
+/// outcome is unknown began, if that is not this one.
 pub(super) fn start(
     connection: &Connection,
     request: &ClaimRequest,
     action: i64,
     owner: OwnerId,
     epoch: u64,
+    first_ms: Option<i64>,
     now_ms: i64,
 ) -> Result<(), Trouble> {
     let retain_ms = request.retain.map(|retain| i64::try_from(retain.as_millis()).unwrap_or(i64::MAX));
     connection
         .prepare_cached(
-            "INSERT INTO claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms)
-             VALUES(?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9)
+            "INSERT INTO claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
+               first_ms, transactional)
+             VALUES(?1, ?2, ?3, ?4, 0, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
              ON CONFLICT(digest) DO UPDATE SET state = 0, epoch = excluded.epoch, attempt = excluded.attempt,
                owner = excluded.owner, claimed_ms = excluded.claimed_ms, retain_ms = excluded.retain_ms,
-               settled_ms = NULL, loss = 0, receipt = NULL, ended = NULL",
+               first_ms = excluded.first_ms, transactional = excluded.transactional,
+               settled_ms = NULL, loss = 0, receipt = NULL, ended = NULL, running = 0, settled_by = 0, sealed = 0",
         )?
         .execute(params![
             request.digest.0,
@@ -154,34 +130,56 @@ pub(super) fn start(
             request.attempt.0.as_bytes(),
             owner.0,
             now_ms,
-            retain_ms
+            retain_ms,
+            first_ms,
+            request.transactional
         ])?;
     Ok(())
 }
 
 /// Writes where a claim has come to.
-pub(super) fn settle(connection: &Connection, id: i64, settlement: &Settlement, now_ms: i64) -> Result<(), Trouble> {
-    let (state, receipt, loss, ended) = match settlement {
-        Settlement::Committed(receipt, loss) => {
-            let loss = match loss {
-                ReceiptLoss::None => 0,
-                ReceiptLoss::Unencodable => 1,
-                ReceiptLoss::TooLarge => 2,
-            };
-            (State::Committed, receipt.as_deref(), loss, None)
-        }
-        Settlement::Failed(error) => (State::Failed, Some(error.as_slice()), 0, None),
-        Settlement::InDoubt(ended) => (State::InDoubt, None, 0, Some(*ended)),
-        Settlement::Released(ended) => (State::Open, None, 0, Some(*ended)),
-    };
-    let text = receipt.map(str::from_utf8).transpose();
-    let text = text.map_err(|error| Trouble::new(TroubleKind::Statement, "the receipt is not text").because(error))?;
+pub(in crate::ledger) fn put(
+    connection: &Connection,
+    id: i64,
+    outcome: &Outcome<'_>,
+    now_ms: i64,
+) -> Result<(), Trouble> {
+    let Outcome { state, kept, loss, ended, running, by } = outcome;
     connection
         .prepare_cached(
-            "UPDATE claim SET state = ?2, settled_ms = ?3, loss = ?4, receipt = ?5, ended = ?6 WHERE id = ?1",
+            "UPDATE claim SET state = ?2, settled_ms = ?3, loss = ?4, receipt = ?5, sealed = ?6, ended = ?7, running = ?8,
+               settled_by = ?9
+             WHERE id = ?1",
         )?
-        .execute(params![id, state.code(), now_ms, loss, text, ended])?;
+        .execute(params![
+            id,
+            state.code(),
+            now_ms,
+            loss,
+            kept.map(|kept| &kept.text),
+            kept.is_some_and(|kept| kept.sealed),
+            ended,
+            running,
+            by.code()
+        ])?;
     Ok(())
+}
+
+pub(super) fn add_note(connection: &Connection, request: &NoteRequest, now_ms: i64) -> Result<(), Trouble> {
+    connection
+        .prepare_cached("INSERT INTO note(digest, epoch, at_ms, note) VALUES(?1, ?2, ?3, ?4)")?
+        .execute(params![request.digest.0, request.epoch.cast_signed(), now_ms, request.note])?;
+    Ok(())
+}
+
+/// The notes beside a claim, in order.
+pub(in crate::ledger) fn notes(connection: &Connection, digest: &Digest) -> Result<Vec<Note>, Trouble> {
+    let mut statement =
+        connection.prepare_cached("SELECT epoch, at_ms, note FROM note WHERE digest = ?1 ORDER BY id")?;
+    let notes = statement.query_map([digest.0], |row| {
+        Ok(Note { epoch: row.get::<_, i64>(0)?.unsigned_abs(), at: time(row.get(1)?), bytes: row.get(2)? })
+    })?;
+    Ok(notes.collect::<Result<_, _>>()?)
 }
 
 /// What is known about an action's name.

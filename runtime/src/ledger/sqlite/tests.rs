@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::super::key::Key;
-use super::super::{Attempt, AuditRecord, ClaimState, Digest, Filter, Fingerprint, Ledger, ReceiptLoss};
+use super::super::{Attempt, AuditRecord, ClaimState, Digest, Filter, Fingerprint, Kept, Ledger, Receipt, Ways};
 use super::*;
 
 mod faults;
@@ -70,15 +70,22 @@ fn request(key: &str) -> ClaimRequest {
         attempt: Attempt(uuid::Uuid::now_v7()),
         wait_until: None,
         retain: None,
+        transactional: false,
+        ways: Ways::default(),
+        resolution: None,
     }
 }
 
+fn kept(text: &str) -> Kept {
+    Kept { text: text.to_owned(), sealed: false }
+}
+
 fn settlement_of(request: &ClaimRequest, epoch: u64, settlement: Settlement) -> SettleRequest {
-    SettleRequest { digest: request.digest, epoch, attempt: request.attempt, settlement }
+    SettleRequest { digest: request.digest, epoch, attempt: request.attempt, settlement, lazy: false }
 }
 
 fn committed(json: &str) -> Settlement {
-    Settlement::Committed(Some(json.as_bytes().to_vec()), ReceiptLoss::None)
+    Settlement::Committed(Receipt::Kept(kept(json)))
 }
 
 #[track_caller]
@@ -95,7 +102,7 @@ fn refused(claimed: Claimed, kind: Kind) -> Refused {
 #[track_caller]
 fn replayed(claimed: Claimed) -> String {
     match claimed {
-        Claimed::Replay(Some(receipt)) => String::from_utf8(receipt).unwrap(),
+        Claimed::Replay(Kept { text, .. }) => text,
         other => panic!("no receipt: {other:?}"),
     }
 }
@@ -133,7 +140,7 @@ fn another_payload_is_a_conflict_in_every_state() {
     };
     for (key, settlement) in [
         ("committed", Some(committed("1"))),
-        ("failed", Some(Settlement::Failed(b"\"no\"".to_vec()))),
+        ("failed", Some(Settlement::Failed(kept("\"no\"")))),
         ("in doubt", Some(Settlement::InDoubt("panic"))),
         ("open", Some(Settlement::Released("err"))),
         ("pending", None),
@@ -195,8 +202,8 @@ fn a_released_key_runs_again_under_the_next_epoch() {
 fn a_recorded_error_is_given_again() {
     let room = room();
     let (request, epoch) = room.run("o-1");
-    assert!(matches!(room.settle(&request, epoch, Settlement::Failed(b"\"no\"".to_vec())), Settled::Recorded));
-    assert!(matches!(room.claim("o-1"), Claimed::ReplayError(error) if error == b"\"no\""));
+    assert!(matches!(room.settle(&request, epoch, Settlement::Failed(kept("\"no\""))), Settled::Recorded));
+    assert!(matches!(room.claim("o-1"), Claimed::ReplayError(error) if error == kept("\"no\"")));
 }
 
 #[test]
@@ -210,15 +217,16 @@ fn a_lost_acknowledgement_is_asked_again() {
 }
 
 #[test]
-fn a_receipt_that_is_too_large_or_no_text_is_committed_without_it() {
-    let room = room_with(Limits { receipt: 10, ..Limits::default() });
-    for (key, settlement, kind) in [
-        ("large", committed("12345678901"), Kind::ReceiptTooLarge),
-        ("binary", Settlement::Committed(Some(vec![0xff]), ReceiptLoss::None), Kind::ReceiptUnreadable),
-        ("unencodable", Settlement::Committed(None, ReceiptLoss::Unencodable), Kind::ReceiptUnreadable),
+fn a_result_of_which_nothing_is_kept_is_committed_all_the_same() {
+    let room = room();
+    for (key, receipt, kind) in [
+        ("large", Receipt::TooLarge, Kind::ReceiptTooLarge),
+        ("unencodable", Receipt::Unencodable, Kind::ReceiptUnreadable),
+        ("unsealed", Receipt::Unsealed, Kind::ReceiptUnreadable),
+        ("absent", Receipt::Absent, Kind::ReceiptUnreadable),
     ] {
         let (request, epoch) = room.run(key);
-        assert!(matches!(room.settle(&request, epoch, settlement), Settled::Recorded));
+        assert!(matches!(room.settle(&request, epoch, Settlement::Committed(receipt)), Settled::Recorded));
         refused(room.claim(key), kind);
     }
 }
@@ -247,7 +255,7 @@ fn a_defaulted_action_belongs_to_one_place() {
     assert!(message.contains("shop::a::refund") && message.contains("shop::b::refund"), "{message}");
     assert!(matches!(at("4", None), Claimed::Run { .. }));
 
-    let named = super::super::open(&format!("sqlite:{}", room.dir.path().join("other.sqlite").display())).unwrap();
+    let named = super::open(&format!("sqlite:{}", room.dir.path().join("other.sqlite").display())).unwrap();
     assert!(matches!(named.claim(request("1")).wait(), Some(Claimed::Run { .. })));
     let defaulted = ClaimRequest { place: Some("shop::a::refund".into()), ..request("2") };
     refused(named.claim(defaulted).wait().unwrap(), Kind::ActionAmbiguous);

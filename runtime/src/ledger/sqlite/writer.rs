@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, Digest, Settled, messages};
+use super::super::{Attempt, Claimed, Digest, Settled, Settlement};
 use super::parked::{Parked, Waiter};
 use super::queue::{Claiming, Draining, Op, Settling, Shared};
-use super::apply;
+use super::{apply, messages};
 use crate::sqlite::{Create, Database, Failure, Flush, Place, Trouble, TroubleKind};
 
 /// What failed is tried again this soon while somebody waits for it.
@@ -50,6 +50,7 @@ pub(super) enum Answer {
     Claimed(Claimed),
     Park(Waiting),
     Settled(Settled),
+    Noted,
     Audited,
 }
 
@@ -106,7 +107,7 @@ impl Writer {
                 }
                 // Its caller had gone before anything was done for it: who comes after it must not meet it.
                 Op::Claim(claiming) if claiming.reply.is_abandoned() => {}
-                Op::Settle(_) | Op::Audit(_) | Op::Claim(_) => ops.push(op),
+                Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Claim(_) => ops.push(op),
             }
         }
         if !ops.is_empty() || !self.unsure.is_empty() {
@@ -149,7 +150,7 @@ impl Writer {
                     // What can't be read now may be readable under the lock.
                     Ok(None) | Err(_) => rest.push(Op::Claim(claiming)),
                 },
-                op @ (Op::Settle(_) | Op::Audit(_) | Op::Drain(_)) => rest.push(op),
+                op @ (Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_)) => rest.push(op),
             }
         }
         rest
@@ -161,7 +162,6 @@ impl Writer {
             connection: database.connection()?,
             side: database.side().map(|side| &**side),
             owner: self.own()?,
-            cap: self.shared.limits.receipt,
         };
         apply::peek(&context, &mut self.actions, &claiming.request)
     }
@@ -219,14 +219,14 @@ impl Writer {
     fn commit(&mut self, ops: Vec<Op>, again: bool) {
         let Ok(owner) = self.own() else { return };
         let Some(mut database) = self.database.take() else { return };
-        let audits = !ops.is_empty() && self.unsure.is_empty() && ops.iter().all(|op| matches!(op, Op::Audit(_)));
-        let flush = if audits { Flush::System } else { Flush::Disk };
+        let lazy = !ops.is_empty() && self.unsure.is_empty() && ops.iter().all(Op::is_lazy);
+        let flush = if lazy { Flush::System } else { Flush::Disk };
         // Armed: cleared below, once it is known what became of the claims.
         self.at_risk = ops.iter().filter_map(claim_of).collect();
         let until = Instant::now() + self.shared.limits.busy;
         let side = database.side().cloned();
         let written = database.write(until, flush, |connection| {
-            let context = apply::Context { connection, side: side.as_deref(), owner, cap: self.shared.limits.receipt };
+            let context = apply::Context { connection, side: side.as_deref(), owner };
             for (digest, attempt) in &self.unsure {
                 // Those that are asked again right here are decided here.
                 if !self.at_risk.contains(&(*digest, *attempt)) {
@@ -311,8 +311,10 @@ impl Writer {
                 }
                 claiming.reply.send(claimed);
             }
-            (Op::Claim(claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
+            (Op::Claim(mut claiming), Answer::Park(Waiting { owner, refused })) => match claiming.request.wait_until {
                 Some(until) if until > Instant::now() && self.drains.is_empty() => {
+                    // What it had found out has been heard, and may not hold for what comes now.
+                    claiming.request.resolution = None;
                     self.parked.park(Waiter { claiming: *claiming, owner, until, refused });
                 }
                 // Its wait could outlive the process.
@@ -324,18 +326,17 @@ impl Writer {
             },
             (Op::Settle(mut settling), Answer::Settled(settled)) => {
                 let digest = settling.request.digest;
-                match &settled {
-                    Settled::Recorded | Settled::Fenced => {
-                        self.running.remove(&settling.request.attempt);
-                    }
-                    Settled::Unsettled(_) => {}
+                // A body that is overdue runs on.
+                if settling.request.settlement != Settlement::Overdue {
+                    self.running.remove(&settling.request.attempt);
                 }
                 settling.answer(settled);
                 self.shared.put_back(self.parked.take(&digest).into_iter());
             }
+            (Op::Note(noting), Answer::Noted) => noting.reply.send(Ok(())),
             (Op::Audit(auditing), Answer::Audited) => auditing.reply.send(()),
             // An answer of another kind is a bug; dropping the operation resolves its ticket to "unknown".
-            (Op::Claim(_) | Op::Settle(_) | Op::Audit(_) | Op::Drain(_), answer) => {
+            (Op::Claim(_) | Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_), answer) => {
                 debug_assert!(false, "{answer:?} is no answer to this operation");
             }
         }
@@ -345,6 +346,6 @@ impl Writer {
 fn claim_of(op: &Op) -> Option<(Digest, Attempt)> {
     match op {
         Op::Claim(claiming) => Some((claiming.request.digest, claiming.request.attempt)),
-        Op::Settle(_) | Op::Audit(_) | Op::Drain(_) => None,
+        Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_) => None,
     }
 }

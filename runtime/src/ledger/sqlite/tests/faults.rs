@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::*;
 
 fn quick() -> Limits {
-    Limits { busy: Duration::from_millis(100), settle: Duration::from_secs(20), ..Limits::default() }
+    Limits { busy: Duration::from_millis(100), settle: Duration::from_secs(20) }
 }
 
 #[test]

@@ -37,6 +37,10 @@ impl Writer {
                         self.deferred.push(*settling);
                     }
                 }
+                Op::Note(noting) => {
+                    let what = format!("the ledger at {place} can't take the note");
+                    noting.reply.send(Err(trouble.refuse(&noting.request.action, &what)));
+                }
                 // Their tickets resolve to "unknown".
                 Op::Audit(_) | Op::Drain(_) => {}
             }

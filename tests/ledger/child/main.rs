@@ -10,6 +10,10 @@ use std::time::Duration;
 
 use portcullis::{Portcullis, Refused, once};
 
+mod booking;
+mod stops;
+mod sweeping;
+
 static EFFECTS: OnceLock<PathBuf> = OnceLock::new();
 
 /// The outside world: one line per effect.
@@ -110,6 +114,15 @@ fn main() {
         }
         ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
         ("full-disk", []) => full_disk(&gate),
+        ("claim-only", [key]) => stops::claim_only(&gate, key),
+        ("note", [key]) => stops::in_note(&gate, key),
+        ("lazily", [key]) => stops::after_lazy_settlement(&gate, key),
+        ("return", [key]) => stops::on_return(&gate, key),
+        ("overdue", [key]) => stops::overdue(&gate, key),
+        ("short-for-ever", [keys]) => sweeping::short_for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("gc-for-ever", []) => sweeping::gc_for_ever(ledger),
+        ("book-until", [point, order]) => booking::until(&gate, ledger, point, order),
+        ("book-for-ever", [orders]) => booking::for_ever(&gate, ledger, orders.parse().expect("a number of orders")),
         _ => panic!("no such situation: {situation}"),
     }
 }
