@@ -158,4 +158,3 @@ impl<'a> Outcome<'a> {
         }
     }
 }
-

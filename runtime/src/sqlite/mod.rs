@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-pub(crate) use chain::{Entry as ChainEntry, append, verify};
 pub(crate) use crate::clock::{millis, now_ms, origin_ms, time, when};
+pub(crate) use chain::{Entry as ChainEntry, append, verify};
 pub(crate) use file::{Place, default_path};
 pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
 pub(crate) use schema::is_ledger;

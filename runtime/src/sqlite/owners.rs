@@ -20,9 +20,9 @@ use nix::libc;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
+use super::{Trouble, TroubleKind, now_ms, when};
 use crate::clock::origin_ms;
 use crate::ledger::program::{host, program};
-use super::{Trouble, TroubleKind, now_ms, when};
 
 /// The row of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -11,8 +11,8 @@ use super::super::chain::{Entry, link};
 use super::super::row::Outcome as Written;
 use super::super::rules::{self, By, OnClaim, OnResolve, OnSettle, State};
 use super::super::{
-    Attempt, ClaimRequest, Claimed, Digest, Evidence, Note, NoteRequest, Resolution, SettleRequest, Settled, Settlement,
-    Verdict, events,
+    Attempt, ClaimRequest, Claimed, Digest, Evidence, Note, NoteRequest, Resolution, SettleRequest, Settled,
+    Settlement, Verdict, events,
 };
 use super::hot::{Answer, asking, plain_answer};
 use super::queue::Chained;
@@ -89,9 +89,7 @@ impl Chain {
 impl Desk<'_> {
     async fn one(&mut self, one: &Chained, action: Option<&Action>) -> Result<Outcome, Trouble> {
         match (one, action) {
-            (Chained::Claim(claiming), Some(action)) => {
-                self.claim(&claiming.request, action).await.map(Outcome::Claim)
-            }
+            (Chained::Claim(claiming), Some(action)) => self.claim(&claiming.request, action).await.map(Outcome::Claim),
             (Chained::Claim(_), None) => Err(Trouble::new(TroubleKind::Statement, "a claim has no action")),
             (Chained::Settle(settling), _) => self.settle(&settling.request).await.map(Outcome::Settled),
             (Chained::Release(digest, attempt), _) => self.release(digest, *attempt).await.map(|()| Outcome::Done),

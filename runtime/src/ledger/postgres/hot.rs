@@ -81,16 +81,8 @@ async fn write_and_read(
             let key = text(&request.key);
             let (digest, fingerprint) = (request.digest.0.as_slice(), request.fingerprint.0.as_slice());
             let retain = retain_ms(request);
-            let values: [&(dyn ToSql + Sync); 8] = [
-                &digest,
-                action,
-                &key,
-                &fingerprint,
-                &request.attempt.0,
-                &owner,
-                &retain,
-                &request.transactional,
-            ];
+            let values: [&(dyn ToSql + Sync); 8] =
+                [&digest, action, &key, &fingerprint, &request.attempt.0, &owner, &retain, &request.transactional];
             let (written, found) = futures_util::future::try_join(
                 client.execute(&hot.claim_one, &values),
                 client.query(&hot.read, &[&digests]),
@@ -179,8 +171,7 @@ pub(super) async fn settle(session: &Session, batch: &[Box<Settling>]) -> Result
             let losses: Vec<i16> = written.iter().map(|written| written.loss).collect();
             let receipts: Vec<Option<&[u8]>> = written.iter().map(|written| written.receipt).collect();
             let sealed: Vec<bool> = written.iter().map(|written| written.sealed).collect();
-            let values: [&(dyn ToSql + Sync); 7] =
-                [&digests, &epochs, &attempts, &states, &losses, &receipts, &sealed];
+            let values: [&(dyn ToSql + Sync); 7] = [&digests, &epochs, &attempts, &states, &losses, &receipts, &sealed];
             let rows = client.query(&hot.settle_many, &values).await?;
             rows.iter().map(|row| bytes(row, 0).map(Digest)).collect::<Result<_, _>>()?
         }

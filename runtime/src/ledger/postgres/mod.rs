@@ -104,7 +104,10 @@ impl Shared {
 }
 
 fn forked() -> Trouble {
-    Trouble::new(TroubleKind::Forked, "this process is a fork of the one that opened it, and shares no connection with it")
+    Trouble::new(
+        TroubleKind::Forked,
+        "this process is a fork of the one that opened it, and shares no connection with it",
+    )
 }
 
 impl Store for PostgresStore {

@@ -6,9 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use super::super::{
-    Attempt, AuditRecord, ClaimRequest, Claimed, Digest, NoteRequest, Reply, SettleRequest, Settled,
-};
+use super::super::{Attempt, AuditRecord, ClaimRequest, Claimed, Digest, NoteRequest, Reply, SettleRequest, Settled};
 use super::hot::is_plain;
 use crate::refused::Refused;
 

@@ -171,7 +171,11 @@ async fn check_encoding(client: &Client) -> Result<(), Trouble> {
 
 /// The version of the tables and which ledger it is; `None` if there are none.
 async fn version(client: &impl GenericClient) -> Result<Option<(usize, Uuid)>, Trouble> {
-    let found = "SELECT to_regclass('portcullis.meta') IS NOT NULL, to_regnamespace('portcullis') IS NOT NULL";
+    // By scans: what a session has cached of the catalog may be older than its wait for the lock.
+    let found = "SELECT
+        EXISTS(SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+               WHERE nspname = 'portcullis' AND relname = 'meta'),
+        EXISTS(SELECT FROM pg_namespace WHERE nspname = 'portcullis')";
     let row = client.query_typed(found, &[]).await?;
     let (table, schema): (bool, bool) = match row.first() {
         Some(row) => (row.try_get(0)?, row.try_get(1)?),

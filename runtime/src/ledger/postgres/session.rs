@@ -75,7 +75,10 @@ impl Session {
              FROM pg_stat_get_activity(pg_backend_pid())";
         let rows = client.query_typed(about, &[]).await?;
         let Some(row) = rows.first() else {
-            return Err(Trouble::new(TroubleKind::Unsuitable, "the server does not say which of its processes serves us"));
+            return Err(Trouble::new(
+                TroubleKind::Unsuitable,
+                "the server does not say which of its processes serves us",
+            ));
         };
         let backend = Backend { pid: row.try_get(0)?, since: row.try_get(1)? };
         if row.try_get::<_, bool>(2)? {

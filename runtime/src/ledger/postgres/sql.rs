@@ -13,11 +13,7 @@ macro_rules! now_ms {
 /// Does this process's lease still run?
 macro_rules! alive {
     ($owner:literal) => {
-        concat!(
-            "EXISTS(SELECT FROM portcullis.owner WHERE id = ",
-            $owner,
-            " AND lease_until > clock_timestamp())"
-        )
+        concat!("EXISTS(SELECT FROM portcullis.owner WHERE id = ", $owner, " AND lease_until > clock_timestamp())")
     };
 }
 

@@ -33,7 +33,8 @@ impl Target {
                     // What the library below does not know.
                     Some(("sslrootcert", path)) => {
                         let path = percent_encoding::percent_decode_str(path).decode_utf8();
-                        roots = Some(PathBuf::from(path.map_err(|_| unusable("its `sslrootcert` is not UTF-8"))?.as_ref()));
+                        roots =
+                            Some(PathBuf::from(path.map_err(|_| unusable("its `sslrootcert` is not UTF-8"))?.as_ref()));
                     }
                     Some(("sslmode", "disable")) => mode = Some(SslMode::Disable),
                     Some(("sslmode", "verify-full" | "require")) => mode = Some(SslMode::Require),
@@ -51,11 +52,15 @@ impl Target {
         let mut config: Config =
             plain.parse().map_err(|_| unusable("it is not a URL such as `postgres://USER@HOST:5432/DATABASE`"))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(unusable("it names no host; a socket's directory is named as `postgres:///DATABASE?host=/run/postgresql`"));
+            return Err(unusable(
+                "it names no host; a socket's directory is named as `postgres:///DATABASE?host=/run/postgresql`",
+            ));
         }
         let is_near = config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
             && config.get_hosts().iter().all(|host| match host {
-                Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+                Host::Tcp(name) => {
+                    name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+                }
                 Host::Unix(_) => true,
             });
         // Never what a server without TLS likes best.
@@ -67,7 +72,10 @@ impl Target {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
-        config.keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
+        config
+            .keepalives_idle(Duration::from_secs(15))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(3);
         let shown = shown(&config);
         Ok(Target { config, roots, shown })
     }

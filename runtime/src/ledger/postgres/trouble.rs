@@ -141,7 +141,9 @@ impl From<tokio_postgres::Error> for Trouble {
             code if *code == SqlState::TOO_MANY_CONNECTIONS => {
                 (TroubleKind::Unreachable, "the server takes no more connections")
             }
-            code if *code == SqlState::CANNOT_CONNECT_NOW => (TroubleKind::Unreachable, "the server is starting or ending"),
+            code if *code == SqlState::CANNOT_CONNECT_NOW => {
+                (TroubleKind::Unreachable, "the server is starting or ending")
+            }
             code if *code == SqlState::ADMIN_SHUTDOWN
                 || *code == SqlState::CRASH_SHUTDOWN
                 || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT =>

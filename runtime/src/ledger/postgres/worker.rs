@@ -114,7 +114,8 @@ impl Worker {
                 }
             }
         }
-        if let (Some(owner), Some(lane)) = (self.room.owner.get(), self.lanes.iter().flatten().find(|lane| lane.is_open()))
+        if let (Some(owner), Some(lane)) =
+            (self.room.owner.get(), self.lanes.iter().flatten().find(|lane| lane.is_open()))
         {
             lane.resign(owner).await;
         }

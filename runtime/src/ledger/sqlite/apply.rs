@@ -6,11 +6,11 @@ use std::rc::Rc;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::super::{events, messages};
 use super::super::rules::{self, Age, Asking, By, Life, Moment, OnAction, OnClaim, OnResolve, OnSettle, State, Why};
 use super::super::{
     Attempt, ClaimRequest, Claimed, Digest, Evidence, Resolution, SettleRequest, Settled, Settlement, Verdict,
 };
+use super::super::{events, messages};
 use super::queue::Op;
 use super::rows::{self, Action, Circumstances, Found, Outcome, Row};
 use super::writer::{Answer, Waiting};
