@@ -23,6 +23,9 @@ fn must_not_run(_: &Claim<'_>) -> Result<String, Error> {
     panic!("it must not run")
 }
 
+/// What was told of a doubt: its epoch and its notes.
+type Told = Mutex<Vec<(u64, Vec<Vec<u8>>)>>;
+
 /// On another thread: a call within itself would be refused for that alone.
 fn elsewhere(call: impl FnOnce() + Send) {
     std::thread::scope(|scope| scope.spawn(call).join().unwrap());
@@ -106,17 +109,12 @@ fn pay_patiently(gate: &Portcullis, order: &str, cents: u64) -> Result<String, E
 }
 
 #[once(action = "charge", key = "order", skip(gate, says, told), with = gate, claim = claim, reconcile = |doubt| tell(told, doubt, says))]
-fn charge(
-    gate: &Portcullis,
-    says: &Reconciled<String>,
-    told: &Mutex<Vec<(u64, Vec<Vec<u8>>)>>,
-    order: &str,
-) -> Result<String, Error> {
+fn charge(gate: &Portcullis, says: &Reconciled<String>, told: &Told, order: &str) -> Result<String, Error> {
     claim.note(format!("sent in epoch {}", claim.epoch())).wait()?;
     if claim.epoch() == 1 { Err(Error::Lost) } else { Ok(format!("charged in epoch {}", claim.epoch())) }
 }
 
-fn tell(told: &Mutex<Vec<(u64, Vec<Vec<u8>>)>>, doubt: &Doubt, says: &Reconciled<String>) -> Reconciled<String> {
+fn tell(told: &Told, doubt: &Doubt, says: &Reconciled<String>) -> Reconciled<String> {
     let notes = doubt.notes().iter().map(|note| note.bytes.clone()).collect();
     told.lock().unwrap().push((doubt.epoch(), notes));
     says.clone()
@@ -127,7 +125,7 @@ fn a_reconciliation_leads_out_of_a_doubt_with_the_notes_at_hand() {
     let Some(room) = Room::new() else { return };
     let gate = room.gate();
     let said = |order: &str, says: Reconciled<String>| {
-        let told = Mutex::default();
+        let told = Told::default();
         let result = charge(&gate, &says, &told, order);
         (result, told.into_inner().unwrap())
     };

@@ -20,7 +20,7 @@ pub(super) struct Lane {
     session: Option<Session>,
     /// The last session, if it was lost with something under way.
     former: Option<Backend>,
-    /// When to try again to connect.
+    /// When to try again after a failure.
     pub(super) not_before: Instant,
     pause: Duration,
 }
@@ -107,8 +107,11 @@ impl Lane {
         (self, done)
     }
 
-    /// Gives a session up that is not to be believed any more.
+    /// Gives a session up that is not to be believed any more, and pauses after any failure.
     fn looked_at<T>(&mut self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+        if result.is_err() {
+            self.not_before = Instant::now() + SHORTEST_PAUSE;
+        }
         if let (Err(trouble), Some(session)) = (&result, &self.session)
             && (trouble.kind() == TroubleKind::Unreachable || session.client.is_closed())
         {

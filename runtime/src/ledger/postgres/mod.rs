@@ -13,6 +13,8 @@
 //!    doubt.
 //! 6. In a forked child nothing is sent or waited for.
 
+#![expect(clippy::vec_box, clippy::boxed_local, reason = "they go from line to batch and back, and are large")]
+
 mod chained;
 mod hot;
 mod lane;

@@ -172,12 +172,11 @@ impl Worker {
         let now = Instant::now();
         let sweep = (!self.queue.is_idle() || self.closed.is_some()).then_some(self.sweep_at);
         let renew = (self.room.owner.get().is_some() && !self.renewing).then_some(self.renew_at);
-        // A lane that failed to connect is asked again, as long as there is anything for it.
-        let lanes = self.lanes.iter().flatten().filter(|lane| !lane.is_open()).map(|lane| lane.not_before);
-        let reconnect = lanes.filter(|at| *at > now).min();
+        // A lane that has failed is asked again after a pause.
+        let again = self.lanes.iter().flatten().map(|lane| lane.not_before).filter(|at| *at > now).min();
         let drains = self.drains.iter().map(|drain| drain.until);
         let parked = self.parked.wake_at();
-        let soon = drains.chain(sweep).chain(renew).chain(reconnect).chain(parked).min();
+        let soon = drains.chain(sweep).chain(renew).chain(again).chain(parked).min();
         // Never at once again, whatever keeps a lane from being ready.
         soon.unwrap_or(now + Duration::from_secs(3600)).max(now + Duration::from_millis(1))
     }
@@ -187,13 +186,10 @@ impl Worker {
         self.parked.expire(now);
         for i in [CLAIMS, SETTLES, REST] {
             let Some(lane) = &self.lanes[i] else { continue };
-            let work = if lane.is_open() {
-                self.work_for(i, now)
-            } else if now >= lane.not_before && self.wants(i, now) {
-                Some(Work::Open)
-            } else {
-                None
-            };
+            if now < lane.not_before {
+                continue;
+            }
+            let work = if lane.is_open() { self.work_for(i, now) } else { self.wants(i, now).then_some(Work::Open) };
             let Some(work) = work else { continue };
             if let Some(lane) = self.lanes[i].take() {
                 let room = Rc::clone(&self.room);

@@ -14,6 +14,9 @@ use super::{REST, Worker};
 /// A lease that could not be renewed is tried again this soon.
 const RENEW_AGAIN: Duration = Duration::from_millis(100);
 
+/// What takes a person to mend is not waited for longer than this.
+const PERSON: Duration = Duration::from_secs(2);
+
 impl Worker {
     pub(super) fn take(&mut self, done: Done) {
         match done {
@@ -107,7 +110,7 @@ impl Worker {
         self.trouble = Some(trouble);
     }
 
-    /// `again`: the lane to which it goes back if there is nothing to answer yet.
+    /// `chained`: the line to which it goes back if there is nothing to answer yet.
     fn claimed(&mut self, mut claiming: Box<Claiming>, answer: Answer, chained: bool) {
         let digest = claiming.request.digest;
         match answer {
@@ -181,7 +184,8 @@ impl Worker {
 
     /// It is tried again if that may help, and refused otherwise.
     fn failed(&mut self, one: Chained, trouble: &Trouble, company: bool, chained: bool) {
-        let hopeless = !trouble.passes() && !(company && trouble.kind() == TroubleKind::Statement);
+        let by_itself = company && trouble.kind() == TroubleKind::Statement;
+        let hopeless = !(trouble.passes() || by_itself);
         let now = Instant::now();
         match one {
             Chained::Claim(mut claiming) => {
@@ -197,7 +201,8 @@ impl Worker {
             }
             Chained::Settle(mut settling) => {
                 settling.alone |= trouble.kind() == TroubleKind::Statement;
-                if hopeless {
+                let is_final = trouble.kind() == TroubleKind::Statement || settling.since.elapsed() >= PERSON;
+                if hopeless && is_final {
                     settling.answer(Settled::Unsettled(self.say(trouble)));
                 }
                 // What was told to be unsettled is still better on record late than never.
