@@ -25,6 +25,10 @@ pub(crate) use near::explained;
 
 /// How long an authority may take, unless it is configured otherwise.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a process on a shared ledger is taken for alive without a word of it, unless it is configured otherwise.
+const LEASE: Duration = Duration::from_secs(15);
+/// A shorter lease would lapse whenever the network stutters, a longer one would hide every crash.
+const LEASES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
 /// A gate that waits longer is not a gate.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(3);
 
@@ -118,7 +122,8 @@ impl Builder {
         self
     }
 
-    /// Where claims are kept: `sqlite:PATH`. Default: a file in the user's state directory.
+    /// Where claims are kept: `sqlite:PATH`, or `postgres://USER@HOST/DATABASE` (feature `postgres`). Default: a file in the
+    /// user's state directory.
     pub fn ledger(mut self, url: impl Into<String>) -> Self {
         self.ledger = Some(LedgerChoice::Url(url.into()));
         self
@@ -223,7 +228,10 @@ impl Builder {
         };
         let ledger: LedgerPlan = match ledger {
             LedgerChoice::Given(plan) => plan,
-            LedgerChoice::Url(url) => Box::new(move || crate::ledger::open(&url)),
+            LedgerChoice::Url(url) => {
+                let lease = found.lease()?;
+                Box::new(move || crate::ledger::open(&url, lease))
+            }
         };
         let namespace = namespace.or_else(|| found.first(|settings| settings.namespace.clone()));
         Portcullis::build(Plan { namespace, authority, ledger, receipts, deadline, limits, unwinds })
@@ -312,6 +320,7 @@ struct Settings {
     authority: Option<String>,
     ledger: Option<String>,
     deadline: Option<String>,
+    lease: Option<String>,
     device: DeviceParts,
     machineid: MachineIdSettings,
     limits: LimitSettings,
@@ -394,6 +403,7 @@ impl Settings {
             authority: variable("PORTCULLIS_AUTHORITY")?,
             ledger: variable("PORTCULLIS_LEDGER")?,
             deadline: variable("PORTCULLIS_DEADLINE")?,
+            lease: variable("PORTCULLIS_LEASE")?,
             device: DeviceParts {
                 service: variable("SERVICE_NAME")?,
                 environment: variable("ENVIRONMENT")?,
@@ -513,6 +523,7 @@ impl Found {
             authority,
             ledger,
             deadline: _,
+            lease,
             device,
             machineid,
             limits: _,
@@ -525,6 +536,7 @@ impl Found {
         if namespace.is_some()
             || authority.is_some()
             || ledger.is_some()
+            || lease.is_some()
             || *device != DeviceParts::default()
             || *machineid != MachineIdSettings::default()
         {
@@ -547,6 +559,20 @@ impl Found {
             }
         }
         Ok(DEADLINE)
+    }
+
+    fn lease(&self) -> Result<Duration, ConfigError> {
+        let Some(text) = self.first(|settings| settings.lease.clone()) else { return Ok(LEASE) };
+        let lease = duration("lease", &text)?;
+        if LEASES.contains(&lease) {
+            return Ok(lease);
+        }
+        Err(ConfigError::new(format!(
+            "a lease of {} is refused: it must be at least {} and at most {}",
+            humantime::format_duration(lease),
+            humantime::format_duration(*LEASES.start()),
+            humantime::format_duration(*LEASES.end())
+        )))
     }
 
     fn limits(&self) -> Result<Limits, ConfigError> {

@@ -4,13 +4,15 @@ pub mod adapters;
 pub mod authority;
 mod boundary;
 pub mod budget;
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "the store on SQLite needs all of it"))]
+mod clock;
 mod config;
 mod gate;
 mod guard;
 mod halt;
 #[cfg_attr(
     not(feature = "sqlite"),
-    allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
+    allow(dead_code, unused_imports, reason = "the store on SQLite and the acts of a person need all of it")
 )]
 pub mod ledger;
 mod locked;
@@ -24,7 +26,7 @@ pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg_attr(
-    not(feature = "sqlite"),
+    not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
 )]
 mod ticket;

@@ -104,6 +104,8 @@ fn what_is_wrong_is_said_without_the_secret() {
     for (name, value, message) in [
         ("PORTCULLIS_DEADLINE", "5s", "at most 3s"),
         ("PORTCULLIS_DEADLINE", "soon", "not a duration"),
+        ("PORTCULLIS_LEASE", "100ms", "at least 1s"),
+        ("PORTCULLIS_LEASE", "soon", "not a duration"),
         ("PORTCULLIS_MAX_STEPS", "-1", "not a whole number"),
         ("PORTCULLIS_MAX_COST", "five", "not an amount"),
         ("PORTCULLIS_AUTHORITY", "machineid", "MACHINEID_ORG_KEY"),

@@ -14,12 +14,18 @@ use uuid::Uuid;
 
 use crate::refused::Refused;
 
+pub(crate) mod chain;
 mod doubt;
 mod events;
 pub(crate) mod fingerprint;
 mod inside;
 pub(crate) mod key;
+mod messages;
+#[cfg(feature = "postgres")]
+mod postgres;
+pub(crate) mod program;
 mod receipts;
+mod row;
 pub(crate) mod rules;
 
 #[cfg(feature = "sqlite")]
@@ -202,17 +208,29 @@ pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn drain(&self, until: Instant) -> Ticket<bool>;
 }
 
-/// The store that `url` names (`sqlite:PATH`). Reads the URL and no more.
-#[cfg(feature = "sqlite")]
-pub(crate) fn open(url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
-    sqlite::open(url)
+/// The store that `url` names (`sqlite:PATH`, `postgres://…`). Reads the URL and no more. `lease`: how long a process that is
+/// on another machine's ledger is taken for alive without a word of it.
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "one machine needs no lease"))]
+pub(crate) fn open(url: &str, lease: Duration) -> Result<std::sync::Arc<dyn Store>, Refused> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::open(url, lease),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(missing("postgres")),
+        #[cfg(feature = "sqlite")]
+        _ => sqlite::open(url),
+        #[cfg(not(feature = "sqlite"))]
+        _ => Err(missing("sqlite")),
+    }
 }
 
-/// There is no store without a feature that brings one.
-#[cfg(not(feature = "sqlite"))]
-pub(crate) fn open(_url: &str) -> Result<std::sync::Arc<dyn Store>, Refused> {
-    Err(Refused::new(crate::refused::Kind::LedgerUnavailable, "portcullis", "no ledger is compiled in")
-        .advise("turn on portcullis' feature `sqlite`"))
+/// There is no store without the feature that brings it.
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+fn missing(feature: &str) -> Refused {
+    let why = format!("the ledger that is configured needs portcullis' feature `{feature}`, which is not compiled in");
+    Refused::new(crate::refused::Kind::LedgerUnavailable, "portcullis", why)
+        .advise("turn the feature on, or name another ledger in `PORTCULLIS_LEDGER`")
 }
 
 /// A store that forgets everything with the process: for `portcullis::testing`.

@@ -5,20 +5,8 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{OwnerId, Trouble};
-
-/// What happened.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry<'a> {
-    pub(crate) at_ms: i64,
-    pub(crate) kind: &'a str,
-    pub(crate) actor: &'a str,
-    pub(crate) action: &'a str,
-    /// The claim that it is about.
-    pub(crate) digest: Option<&'a [u8; 32]>,
-    pub(crate) epoch: Option<i64>,
-    /// One JSON object.
-    pub(crate) detail: &'a str,
-}
+pub(crate) use crate::ledger::chain::Entry;
+use crate::ledger::chain::link;
 
 /// Appends an event to the chain of `owner`, inside a write transaction.
 pub(crate) fn append(connection: &Connection, owner: OwnerId, entry: &Entry<'_>) -> Result<(), Trouble> {
@@ -27,7 +15,7 @@ pub(crate) fn append(connection: &Connection, owner: OwnerId, entry: &Entry<'_>)
         .query_row([owner.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let (seq, previous) = last.map_or((1, [0; 32]), |(seq, hash)| (seq + 1, hash));
-    let hash = link(&previous, owner, seq, entry);
+    let hash = link(&previous, owner.0, seq, entry);
     connection
         .prepare_cached(
             "INSERT INTO event(owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash)
@@ -46,22 +34,6 @@ pub(crate) fn append(connection: &Connection, owner: OwnerId, entry: &Entry<'_>)
             hash
         ])?;
     Ok(())
-}
-
-fn link(previous: &[u8; 32], owner: OwnerId, seq: i64, entry: &Entry<'_>) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("portcullis 2026 event chain v1");
-    hasher.update(previous);
-    for number in [owner.0, seq, entry.at_ms, entry.epoch.unwrap_or(-1)] {
-        hasher.update(&number.to_be_bytes());
-    }
-    let digest: &[u8] = entry.digest.map_or(&[], |digest| digest);
-    for bytes in
-        [entry.kind.as_bytes(), entry.actor.as_bytes(), entry.action.as_bytes(), digest, entry.detail.as_bytes()]
-    {
-        hasher.update(&(bytes.len() as u64).to_be_bytes());
-        hasher.update(bytes);
-    }
-    *hasher.finalize().as_bytes()
 }
 
 /// The first event that is not what was appended, as `(owner, seq)`.
@@ -87,7 +59,7 @@ pub(crate) fn verify(connection: &Connection) -> Result<Option<(i64, i64)>, Trou
             detail: &detail,
         };
         let hash: [u8; 32] = row.get(9)?;
-        if seq != expected || hash != link(&previous, OwnerId(owner), seq, &entry) {
+        if seq != expected || hash != link(&previous, owner, seq, &entry) {
             return Ok(Some((owner, seq)));
         }
         last = (owner, seq, hash);

@@ -11,7 +11,6 @@
 //!    the log beside it.)
 
 mod chain;
-mod clock;
 mod file;
 mod log;
 mod owners;
@@ -28,8 +27,8 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
+pub(crate) use crate::clock::{millis, now_ms, origin_ms, time, when};
 pub(crate) use chain::{Entry as ChainEntry, append, verify};
-pub(crate) use clock::{millis, now_ms, origin_ms, time, when};
 pub(crate) use file::{DatabaseFile, Place, default_path};
 pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
 pub(crate) use reader::Reader;

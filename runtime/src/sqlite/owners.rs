@@ -20,8 +20,9 @@ use nix::libc;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::clock::origin_ms;
 use super::{Trouble, TroubleKind, now_ms, when};
+use crate::clock::origin_ms;
+use crate::ledger::program::{host, program};
 
 /// The row of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -207,15 +208,6 @@ pub(crate) fn holder(
             })
         })
         .optional()
-}
-
-fn host() -> String {
-    nix::unistd::gethostname().map_or_else(|_| "unknown host".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-fn program() -> String {
-    let path = std::env::current_exe().unwrap_or_default();
-    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Which start of the machine this is; empty where that can't be told.

@@ -1,4 +1,5 @@
 //! A process that uses a ledger, and may be killed while it does: `ledger-child LEDGER EFFECTS SITUATION [ARGUMENT …]`.
+//! LEDGER is the path of a file, or the URL of a PostgreSQL database.
 //!
 //! It says on standard output what it has come to, one line each, and waits on standard input where the test is to decide.
 
@@ -87,11 +88,8 @@ fn main() {
         _ => panic!("ledger-child LEDGER EFFECTS SITUATION [ARGUMENT …]"),
     };
     EFFECTS.get_or_init(|| Path::new(effects).to_owned());
-    let gate = Portcullis::builder()
-        .ledger(format!("sqlite:{ledger}"))
-        .namespace("tests")
-        .build()
-        .expect("the gate is configured");
+    let url = if ledger.starts_with("postgres:") { ledger.clone() } else { format!("sqlite:{ledger}") };
+    let gate = Portcullis::builder().ledger(url).namespace("tests").build().expect("the gate is configured");
     match (situation.as_str(), rest) {
         ("run", [key]) => {
             say("ready");

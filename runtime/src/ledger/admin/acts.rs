@@ -117,7 +117,7 @@ impl Ledger {
         let digest = Digest::new(&record.namespace, &record.action, &record.key);
         let decided = self.write(|connection, side, owner| {
             let Some(row) = rows::find(connection, &digest)? else { return Ok(OnAct::Changed) };
-            let alive = holder(connection, side, row.owner)?.is_some_and(|holder| holder.alive);
+            let alive = holder(connection, side, OwnerId(row.owner))?.is_some_and(|holder| holder.alive);
             let decided = rules::act(act, row.standing(alive), record.epoch, by.forced);
             if let OnAct::Apply { to } = decided {
                 let outcome = Outcome { kept: receipt, ended: Some(&by.reason), ..Outcome::new(to, DecidedBy::Person) };

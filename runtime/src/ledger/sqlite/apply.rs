@@ -6,14 +6,13 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::super::events;
 use super::super::rules::{self, Age, Asking, By, Life, Moment, OnAction, OnClaim, OnResolve, OnSettle, State, Why};
 use super::super::{
     Attempt, ClaimRequest, Claimed, Digest, Evidence, Resolution, SettleRequest, Settled, Settlement, Verdict,
 };
-use super::messages;
+use super::super::{events, messages};
 use super::queue::Op;
-use super::rows::{self, Action, Circumstances, Outcome, Row};
+use super::rows::{self, Action, Circumstances, Found, Outcome, Row};
 use super::writer::{Answer, Waiting};
 use crate::sqlite::{
     ChainEntry, Holder, OwnerId, SideFile, Trouble, TroubleKind, append, holder, millis, now_ms, origin_ms, time,
@@ -40,12 +39,12 @@ impl Context<'_> {
     /// Whether the owner of a claim lives, and how far back its moments lie.
     fn circumstances(&self, row: &Row) -> Result<Circumstances, Trouble> {
         let unknown = Circumstances { owner: Life::Alive, since: Age::Suspect, started: Age::Suspect };
-        if row.owner == self.owner && row.state == State::Pending {
+        if row.owner == self.owner.0 && row.state == State::Pending {
             return Ok(unknown);
         }
-        let holder = self.holder(row.owner)?;
+        let holder = self.holder(OwnerId(row.owner))?;
         // An owner without a row was never committed: a claim can't have come from it, and nobody will settle it.
-        let alive = row.owner == self.owner || holder.as_ref().is_some_and(|holder| holder.alive);
+        let alive = row.owner == self.owner.0 || holder.as_ref().is_some_and(|holder| holder.alive);
         let owner = if alive { Life::Alive } else { Life::Dead };
         if row.state == State::Pending {
             return Ok(Circumstances { owner, ..unknown });
@@ -114,7 +113,7 @@ pub(super) fn peek(
         OnClaim::Start { .. } | OnClaim::Again { .. } | OnClaim::Orphaned | OnClaim::RolledBack => Ok(None),
         // Only a commit of ours makes it ours.
         OnClaim::Granted { .. } => Ok(None),
-        decided => answer(context, decided, &row, request).map(|answer| Some((answer, Some(row)))),
+        decided => answer(context, decided, &row, request).map(|answer| Some((answer, Some(row.into_row())))),
     }
 }
 
@@ -135,7 +134,7 @@ fn claim(context: &Context<'_>, actions: &mut Actions, request: &ClaimRequest) -
     }
     loop {
         let row = rows::find(context.connection, &request.digest)?;
-        let decided = decide(context, row.as_ref(), request)?;
+        let decided = decide(context, row.as_deref(), request)?;
         let start = |epoch, first_ms| {
             rows::start(context.connection, request, action.id, context.owner, epoch, first_ms, now_ms())?;
             Ok(Answer::Claimed(Claimed::Run { epoch }))
@@ -165,14 +164,14 @@ fn claim(context: &Context<'_>, actions: &mut Actions, request: &ClaimRequest) -
 fn lose_owner(
     context: &Context<'_>,
     request: &ClaimRequest,
-    row: &Row,
+    row: &Found,
     to: State,
     event: &'static str,
 ) -> Result<(), Trouble> {
     let ended = events::OWNER_DIED;
     rows::put(context.connection, row.id, &Outcome::ended(to, ended), now_ms())?;
-    let pid = context.holder(row.owner)?.map(|holder| holder.pid);
-    let detail = json!({ "ended": ended, "owner": row.owner.0, "pid": pid });
+    let pid = context.holder(OwnerId(row.owner))?.map(|holder| holder.pid);
+    let detail = json!({ "ended": ended, "owner": row.owner, "pid": pid });
     context.event(event, &request.digest, row.epoch, &detail)
 }
 
@@ -180,7 +179,7 @@ fn lose_owner(
 /// it was asked after the fingerprints were compared, and a claim's payload never changes.
 fn resolve(context: &Context<'_>, request: &ClaimRequest, resolution: &Resolution) -> Result<(), Trouble> {
     let row = rows::find(context.connection, &request.digest)?;
-    let decided = rules::resolve(row.as_ref().map(Row::known), resolution);
+    let decided = rules::resolve(row.as_ref().map(|row| row.known()), resolution);
     let applied = match (decided, &row) {
         (OnResolve::Apply { to }, Some(row)) => {
             let outcome = match &resolution.verdict {
@@ -252,18 +251,17 @@ fn answer(context: &Context<'_>, decided: OnClaim, row: &Row, request: &ClaimReq
             notes: rows::notes(context.connection, &request.digest)?,
         })),
         OnClaim::InFlight => {
-            let holder = context.holder(row.owner)?;
+            let holder = context.holder(OwnerId(row.owner))?;
             let refused = messages::in_flight(request, row, holder.as_ref());
-            return Ok(Answer::Park(Waiting { owner: row.owner, refused }));
+            return Ok(Answer::Park(Waiting { owner: OwnerId(row.owner), refused }));
         }
-        OnClaim::Refuse(why) => Claimed::Refuse(match why {
-            Why::Conflict => messages::conflict(request, row),
-            Why::InDoubt(hint) => messages::in_doubt(request, row, context.holder(row.owner)?.as_ref(), hint),
-            Why::Expired => messages::expired(request, row),
-            Why::Absent => messages::absent(request),
-            Why::Unreadable => messages::unreadable(request),
-            Why::TooLarge => messages::too_large(request),
-        }),
+        OnClaim::Refuse(why) => {
+            let holder = match why {
+                Why::InDoubt(_) => context.holder(OwnerId(row.owner))?,
+                Why::Conflict | Why::Expired | Why::Absent | Why::Unreadable | Why::TooLarge => None,
+            };
+            Claimed::Refuse(messages::refused(request, why, row, holder.as_ref()))
+        }
         OnClaim::Start { .. } | OnClaim::Again { .. } | OnClaim::Orphaned | OnClaim::RolledBack => {
             return Err(Trouble::new(TroubleKind::Statement, "a claim was to be answered before it was written"));
         }

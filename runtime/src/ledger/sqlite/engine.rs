@@ -7,11 +7,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::super::{ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Ticket};
+use super::super::{ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Ticket, messages};
 use super::front::Look;
 use super::queue::{Claiming, Op, Seen, Settling, Shared};
 use super::writer::Writer;
-use super::{Limits, forked, messages};
+use super::{Limits, forked};
 use crate::sqlite::Place;
 use crate::ticket::Job;
 

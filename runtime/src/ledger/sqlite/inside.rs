@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::super::inside::{Inside, SettleIn, sealed};
 use super::super::rules::{self, By, OnInside, State};
-use super::rows::{self, Outcome, Row};
+use super::rows::{self, Outcome};
 use crate::refused::{Kind, Refused};
-use crate::sqlite::{ChainEntry, Trouble, append, is_ledger, now_ms};
+use crate::sqlite::{ChainEntry, OwnerId, Trouble, append, is_ledger, now_ms};
 
 impl sealed::Sealed for &Transaction<'_> {}
 
@@ -52,7 +52,7 @@ fn apply(connection: &Connection, inside: &Inside<'_>) -> Result<OnInside, Troub
         return Ok(OnInside::Unknown);
     }
     let found = rows::find(connection, &inside.digest)?;
-    let decided = rules::settle_inside(found.as_ref().map(Row::known), inside.epoch, inside.attempt);
+    let decided = rules::settle_inside(found.as_ref().map(|row| row.known()), inside.epoch, inside.attempt);
     if let (OnInside::Apply { event }, Some(row)) = (decided, found) {
         let now = now_ms();
         let outcome = Outcome { kept: Some(&inside.kept), ..Outcome::new(State::Committed, By::Attempt) };
@@ -67,7 +67,7 @@ fn apply(connection: &Connection, inside: &Inside<'_>) -> Result<OnInside, Troub
                 epoch: Some(inside.epoch.cast_signed()),
                 detail: &json!({ "settlement": "committed", "in_transaction": true }).to_string(),
             };
-            append(connection, row.owner, &entry)?;
+            append(connection, OwnerId(row.owner), &entry)?;
         }
     }
     Ok(decided)

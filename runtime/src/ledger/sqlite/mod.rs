@@ -17,7 +17,6 @@ mod apply;
 mod engine;
 mod front;
 mod inside;
-mod messages;
 mod parked;
 mod queue;
 mod recent;
@@ -28,7 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket};
+use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
 use engine::Engine;

@@ -3,41 +3,33 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::super::events;
-use super::super::rules::{Age, Body, By, Doubt, Known, Life, Stage, Standing, State, Stored};
-use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, Kept, Note, NoteRequest, Receipt, Settlement};
+pub(in crate::ledger) use super::super::row::{Circumstances, Outcome, Row};
+use super::super::row::{Unreadable, by, state};
+use super::super::rules::{By, Known, State};
+use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, Note, NoteRequest};
 use crate::sqlite::{OwnerId, Trouble, TroubleKind, time};
 
-/// A row of `claim`.
+/// A row of `claim`, with its id.
 #[derive(Debug)]
-pub(in crate::ledger) struct Row {
+pub(in crate::ledger) struct Found {
     pub(in crate::ledger) id: i64,
-    pub(super) fingerprint: Fingerprint,
-    pub(in crate::ledger) state: State,
-    pub(in crate::ledger) epoch: u64,
-    pub(super) attempt: Attempt,
-    pub(in crate::ledger) owner: OwnerId,
-    pub(super) claimed_ms: i64,
-    pub(super) settled_ms: Option<i64>,
-    retain_ms: Option<i64>,
-    loss: i64,
-    receipt: Option<String>,
-    pub(super) ended: Option<String>,
-    first_ms: Option<i64>,
-    pub(in crate::ledger) running: bool,
-    by: By,
-    sealed: bool,
-    transactional: bool,
+    row: Row,
 }
 
-/// What a claim's owner is, and how long ago the claim's two moments were.
-pub(super) struct Circumstances {
-    pub(super) owner: Life,
-    pub(super) since: Age,
-    pub(super) started: Age,
+impl Found {
+    pub(super) fn into_row(self) -> Row {
+        self.row
+    }
 }
 
-pub(in crate::ledger) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Row>, Trouble> {
+impl std::ops::Deref for Found {
+    type Target = Row;
+    fn deref(&self) -> &Row {
+        &self.row
+    }
+}
+
+pub(in crate::ledger) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Found>, Trouble> {
     let row = connection
         .prepare_cached(
             "SELECT id, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, loss, receipt, ended,
@@ -48,13 +40,13 @@ pub(in crate::ledger) fn find(connection: &Connection, digest: &Digest) -> Resul
             let codes: (i64, i64) = (row.get(2)?, row.get(14)?);
             Ok((
                 codes,
+                row.get(0)?,
                 Row {
-                    id: row.get(0)?,
                     fingerprint: Fingerprint(row.get(1)?),
                     state: State::Pending,
                     epoch: row.get::<_, i64>(3)?.unsigned_abs(),
                     attempt: Attempt(Uuid::from_bytes(row.get(4)?)),
-                    owner: OwnerId(row.get(5)?),
+                    owner: row.get(5)?,
                     claimed_ms: row.get(6)?,
                     settled_ms: row.get(7)?,
                     retain_ms: row.get(8)?,
@@ -70,85 +62,13 @@ pub(in crate::ledger) fn find(connection: &Connection, digest: &Digest) -> Resul
             ))
         })
         .optional()?;
-    let Some(((state_code, by_code), row)) = row else { return Ok(None) };
-    Ok(Some(Row { state: state(state_code)?, by: by(by_code)?, ..row }))
+    let Some(((state_code, by_code), id, row)) = row else { return Ok(None) };
+    Ok(Some(Found { id, row: Row { state: state(state_code)?, by: by(by_code)?, ..row } }))
 }
 
-fn state(code: i64) -> Result<State, Trouble> {
-    State::from_code(code).ok_or_else(|| unreadable("state", code))
-}
-
-fn by(code: i64) -> Result<By, Trouble> {
-    By::from_code(code).ok_or_else(|| unreadable("settled_by", code))
-}
-
-fn unreadable(column: &str, code: i64) -> Trouble {
-    Trouble::new(TroubleKind::Statement, format!("a claim's {column} is {code}, which this release does not know"))
-}
-
-impl Row {
-    /// What the rules need to know. `circumstances` are asked for where they matter.
-    pub(super) fn stored(
-        &self,
-        circumstances: impl FnOnce() -> Result<Circumstances, Trouble>,
-    ) -> Result<Stored, Trouble> {
-        let stage = match self.state {
-            State::Pending => {
-                Stage::Pending { owner: circumstances()?.owner, all_or_nothing: self.known().is_all_or_nothing() }
-            }
-            State::Committed => Stage::Committed { receipt: self.receipt()?, kept_until: self.kept_until() },
-            State::Failed => {
-                let text = self.receipt.clone().unwrap_or_default();
-                Stage::Failed { error: Kept { text, sealed: self.sealed }, kept_until: self.kept_until() }
-            }
-            State::InDoubt => {
-                let Circumstances { owner, since, started } = circumstances()?;
-                let body = match (self.running, owner) {
-                    (false, _) => Body::Over,
-                    (true, Life::Alive) => Body::Running,
-                    (true, Life::Dead) => Body::Lost { all_or_nothing: self.known().is_all_or_nothing() },
-                };
-                Stage::InDoubt(Doubt { body, since, started })
-            }
-            State::Open => Stage::Open,
-            State::Expired => Stage::Expired,
-        };
-        Ok(Stored { fingerprint: self.fingerprint, epoch: self.epoch, attempt: self.attempt, stage })
-    }
-
-    fn receipt(&self) -> Result<Receipt, Trouble> {
-        match (&self.receipt, self.loss) {
-            (Some(text), _) => Ok(Receipt::Kept(Kept { text: text.clone(), sealed: self.sealed })),
-            (None, 0) => Ok(Receipt::Absent),
-            (None, 1) => Ok(Receipt::Unencodable),
-            (None, 2) => Ok(Receipt::TooLarge),
-            (None, 3) => Ok(Receipt::Unsealed),
-            (None, other) => Err(unreadable("loss", other)),
-        }
-    }
-
-    pub(super) fn kept_until(&self) -> Option<i64> {
-        Some(self.settled_ms?.saturating_add(self.retain_ms?))
-    }
-
-    /// When the first of the starts whose outcome is unknown began.
-    pub(super) fn first_ms(&self) -> i64 {
-        self.first_ms.unwrap_or(self.claimed_ms)
-    }
-
-    /// What a person's act needs to know. `alive`: its owner lives.
-    pub(in crate::ledger) fn standing(&self, alive: bool) -> Standing {
-        Standing {
-            state: self.state,
-            epoch: self.epoch,
-            may_run: alive && (self.state == State::Pending || self.running),
-            lacks_receipt: self.receipt.is_none() && self.loss == 0 && self.by == By::Person,
-        }
-    }
-
-    pub(super) fn known(&self) -> Known {
-        let Row { state, epoch, attempt, running, by, transactional, .. } = *self;
-        Known { state, epoch, attempt, running, by, transactional, earlier_doubt: self.first_ms.is_some() }
+impl From<Unreadable> for Trouble {
+    fn from(unreadable: Unreadable) -> Self {
+        Trouble::new(TroubleKind::Statement, unreadable.to_string())
     }
 }
 
@@ -221,48 +141,6 @@ pub(super) fn start(
             request.transactional
         ])?;
     Ok(())
-}
-
-/// Where a claim has come to.
-#[derive(Debug)]
-pub(in crate::ledger) struct Outcome<'a> {
-    pub(in crate::ledger) state: State,
-    pub(in crate::ledger) kept: Option<&'a Kept>,
-    pub(in crate::ledger) loss: i64,
-    pub(in crate::ledger) ended: Option<&'a str>,
-    pub(in crate::ledger) running: bool,
-    pub(in crate::ledger) by: By,
-}
-
-impl<'a> Outcome<'a> {
-    pub(in crate::ledger) fn new(state: State, by: By) -> Self {
-        Outcome { state, kept: None, loss: 0, ended: None, running: false, by }
-    }
-
-    pub(super) fn committed(receipt: &'a Receipt, by: By) -> Self {
-        let (kept, loss) = match receipt {
-            Receipt::Kept(kept) => (Some(kept), 0),
-            Receipt::Absent => (None, 0),
-            Receipt::Unencodable => (None, 1),
-            Receipt::TooLarge => (None, 2),
-            Receipt::Unsealed => (None, 3),
-        };
-        Outcome { kept, loss, ..Outcome::new(State::Committed, by) }
-    }
-
-    pub(super) fn ended(state: State, ended: &'a str) -> Self {
-        Outcome { ended: Some(ended), ..Outcome::new(state, By::Attempt) }
-    }
-
-    pub(super) fn of(settlement: &'a Settlement) -> Self {
-        match settlement {
-            Settlement::Committed(receipt) => Outcome::committed(receipt, By::Attempt),
-            Settlement::Failed(error) => Outcome { kept: Some(error), ..Outcome::new(State::Failed, By::Attempt) },
-            Settlement::InDoubt(ended) => Outcome::ended(State::InDoubt, ended),
-            Settlement::Overdue => Outcome { running: true, ..Outcome::ended(State::InDoubt, events::OVERDUE) },
-            Settlement::Released(ended) => Outcome::ended(State::Open, ended),
-        }
-    }
 }
 
 /// Writes where a claim has come to.

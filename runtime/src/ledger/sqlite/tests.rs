@@ -264,7 +264,7 @@ fn a_defaulted_action_belongs_to_one_place() {
     assert!(message.contains("shop::a::refund") && message.contains("shop::b::refund"), "{message}");
     assert!(matches!(at("4", None), Claimed::Run { .. }));
 
-    let named = super::super::open(&format!("sqlite:{}", room.dir.path().join("other.sqlite").display())).unwrap();
+    let named = super::open(&format!("sqlite:{}", room.dir.path().join("other.sqlite").display())).unwrap();
     assert!(matches!(named.claim(request("1")).wait(), Some(Claimed::Run { .. })));
     let defaulted = ClaimRequest { place: Some("shop::a::refund".into()), ..request("2") };
     refused(named.claim(defaulted).wait().unwrap(), Kind::ActionAmbiguous);

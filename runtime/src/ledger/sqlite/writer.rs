@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, Digest, Settled, Settlement};
+use super::super::{Attempt, Claimed, Digest, Settled, Settlement, messages};
+use super::apply;
 use super::parked::{Parked, Waiter};
 use super::queue::{Claiming, Draining, Op, Seen, Settling, Shared};
-use super::{apply, messages};
 use crate::sqlite::{Create, Database, DatabaseFile, Failure, Flush, Place, Trouble, TroubleKind};
 
 /// What failed is tried again this soon while somebody waits for it.

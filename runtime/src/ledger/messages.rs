@@ -1,21 +1,35 @@
 //! What a refused caller reads: what is known, since when, who holds it, and where to look.
 
-use super::super::ClaimRequest;
-use super::super::rules::Hint;
-use super::rows::Row;
+use std::fmt::Display;
+
+use super::ClaimRequest;
+use super::row::Row;
+use super::rules::{Hint, Why};
+use crate::clock::when;
 use crate::refused::{Kind, Refused};
-use crate::sqlite::{Holder, when};
 
 /// How to name a claim to the command without its key.
 fn look(request: &ClaimRequest) -> String {
     format!("`portcullis ledger show {}` shows it", &request.digest.hex()[..16])
 }
 
-fn by(holder: Option<&Holder>) -> String {
-    holder.map_or_else(|| "a process that the ledger has forgotten".to_owned(), Holder::to_string)
+fn by(holder: Option<&impl Display>) -> String {
+    holder.map_or_else(|| "a process that the ledger has forgotten".to_owned(), ToString::to_string)
 }
 
-pub(super) fn conflict(request: &ClaimRequest, row: &Row) -> Refused {
+/// Why a claim is refused for good.
+pub(crate) fn refused(request: &ClaimRequest, why: Why, row: &Row, holder: Option<&impl Display>) -> Refused {
+    match why {
+        Why::Conflict => conflict(request, row),
+        Why::InDoubt(hint) => in_doubt(request, row, holder, hint),
+        Why::Expired => expired(request, row),
+        Why::Absent => absent(request),
+        Why::Unreadable => unreadable(request),
+        Why::TooLarge => too_large(request),
+    }
+}
+
+fn conflict(request: &ClaimRequest, row: &Row) -> Refused {
     let why = format!(
         "its key was used with other parameters at {} (attempt {}); {}",
         when(row.claimed_ms),
@@ -27,12 +41,12 @@ pub(super) fn conflict(request: &ClaimRequest, row: &Row) -> Refused {
     )
 }
 
-pub(super) fn in_flight(request: &ClaimRequest, row: &Row, holder: Option<&Holder>) -> Refused {
+pub(crate) fn in_flight(request: &ClaimRequest, row: &Row, holder: Option<&impl Display>) -> Refused {
     let why = format!("it has been running since {} in {}; {}", when(row.claimed_ms), by(holder), look(request));
     Refused::new(Kind::InFlight, &request.action, why).advise("try again in a moment, or wait for it: `wait = \"5s\"`")
 }
 
-pub(super) fn in_doubt(request: &ClaimRequest, row: &Row, holder: Option<&Holder>, hint: Hint) -> Refused {
+fn in_doubt(request: &ClaimRequest, row: &Row, holder: Option<&impl Display>, hint: Hint) -> Refused {
     let ended = row.ended.as_deref().unwrap_or("no record of how it ended");
     let why = format!(
         "it was started at {} in {} and its outcome is unknown ({ended}); {}{}",
@@ -57,32 +71,32 @@ pub(super) fn in_doubt(request: &ClaimRequest, row: &Row, holder: Option<&Holder
     })
 }
 
-pub(super) fn expired(request: &ClaimRequest, row: &Row) -> Refused {
+fn expired(request: &ClaimRequest, row: &Row) -> Refused {
     let settled = row.settled_ms.map_or_else(|| "earlier".to_owned(), |at| format!("at {}", when(at)));
     let why =
         format!("it happened {settled}, and its receipt was kept only as long as `retain` says; {}", look(request));
     Refused::new(Kind::ReceiptExpired, &request.action, why).advise("keep receipts longer than callers retry")
 }
 
-pub(super) fn unreadable(request: &ClaimRequest) -> Refused {
+fn unreadable(request: &ClaimRequest) -> Refused {
     let why = format!("it happened, and its result could not be kept as JSON, or not be sealed; {}", look(request));
     Refused::new(Kind::ReceiptUnreadable, &request.action, why)
         .advise("return a value that serde_json can write and read")
 }
 
-pub(super) fn absent(request: &ClaimRequest) -> Refused {
+fn absent(request: &ClaimRequest) -> Refused {
     let why = format!("it happened, by a person's word, and no receipt was given for it; {}", look(request));
     Refused::new(Kind::ReceiptUnreadable, &request.action, why)
         .advise("`portcullis ledger commit --receipt` puts one on record, once somebody knows it")
 }
 
-pub(super) fn too_large(request: &ClaimRequest) -> Refused {
+fn too_large(request: &ClaimRequest) -> Refused {
     let why = format!("it happened, and its result was larger than a receipt may be; {}", look(request));
     Refused::new(Kind::ReceiptTooLarge, &request.action, why)
         .advise("return an id or a summary, and keep the rest where it belongs")
 }
 
-pub(super) fn ambiguous(request: &ClaimRequest, known: Option<&str>) -> Refused {
+pub(crate) fn ambiguous(request: &ClaimRequest, known: Option<&str>) -> Refused {
     let here = request.place.as_deref().unwrap_or("a place that gives its name");
     let there =
         known.map_or_else(|| "was given out by hand elsewhere".to_owned(), |place| format!("belongs to {place}"));
@@ -91,7 +105,7 @@ pub(super) fn ambiguous(request: &ClaimRequest, known: Option<&str>) -> Refused 
         .advise("give the function its own name: `action = \"…\"`, once and for good")
 }
 
-pub(super) fn draining(action: &str) -> Refused {
+pub(crate) fn draining(action: &str) -> Refused {
     Refused::new(Kind::Halted, action, "this process is draining and starts nothing new")
         .advise("retry in another process")
 }

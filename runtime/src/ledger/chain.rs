@@ -1,0 +1,34 @@
+//! Events: one hash chain per owner.
+//!
+//! Each event's hash covers the one before it, so that a line that was changed or taken out of the middle shows.
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) at_ms: i64,
+    pub(crate) kind: &'a str,
+    pub(crate) actor: &'a str,
+    pub(crate) action: &'a str,
+    /// The claim that it is about.
+    pub(crate) digest: Option<&'a [u8; 32]>,
+    pub(crate) epoch: Option<i64>,
+    /// One JSON object.
+    pub(crate) detail: &'a str,
+}
+
+/// The hash of the event `seq` of `owner`; `previous` is that of the one before it, or zeros.
+pub(crate) fn link(previous: &[u8; 32], owner: i64, seq: i64, entry: &Entry<'_>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key("portcullis 2026 event chain v1");
+    hasher.update(previous);
+    for number in [owner, seq, entry.at_ms, entry.epoch.unwrap_or(-1)] {
+        hasher.update(&number.to_be_bytes());
+    }
+    let digest: &[u8] = entry.digest.map_or(&[], |digest| digest);
+    for bytes in
+        [entry.kind.as_bytes(), entry.actor.as_bytes(), entry.action.as_bytes(), digest, entry.detail.as_bytes()]
+    {
+        hasher.update(&(bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,352 @@
+//! Transactions of several statements: whatever leaves an event, and what the hot path could not decide.
+//!
+//! They lock the row, ask the rules, and write what these say, with the event in the chain of this process's owner. One at a
+//! time, so that the chain has one writer.
+
+use serde_json::json;
+use tokio_postgres::types::Type;
+use tokio_postgres::{IsolationLevel, Transaction};
+
+use super::super::chain::{Entry, link};
+use super::super::row::Outcome as Written;
+use super::super::rules::{self, By, OnClaim, OnResolve, OnSettle, State};
+use super::super::{
+    Attempt, ClaimRequest, Claimed, Digest, Evidence, Note, NoteRequest, Resolution, SettleRequest, Settled,
+    Settlement, Verdict, events,
+};
+use super::hot::{Answer, asking, plain_answer};
+use super::queue::Chained;
+use super::room::{Action, Parameter, Room};
+use super::rows::{self, Seen, bytes, retain_ms, text};
+use super::session::Session;
+use super::sql;
+use super::trouble::{Trouble, TroubleKind};
+use crate::clock::{millis, time};
+
+/// What became of one of them.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Claim(Answer),
+    Settled(Settled),
+    /// A note, an audit record or a release: done.
+    Done,
+}
+
+/// All of them in one transaction.
+pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -> Result<Vec<Outcome>, Trouble> {
+    let Some(owner) = room.owner.get() else {
+        return Err(Trouble::new(TroubleKind::Conflicting, "this process has no lease"));
+    };
+    // Before the transaction: an action that is made is made for good.
+    let mut actions = Vec::with_capacity(batch.len());
+    for one in batch {
+        actions.push(match one {
+            Chained::Claim(claiming) => Some(room.action(session, &claiming.request).await?),
+            Chained::Settle(_) | Chained::Note(_) | Chained::Audit(_) | Chained::Release(..) => None,
+        });
+    }
+    let transaction = session.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
+    if batch.iter().all(|one| matches!(one, Chained::Audit(_))) {
+        // It survives the end of this process; a record is never flushed for itself.
+        transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
+    }
+    let mut desk = Desk { chain: Chain::of(&transaction, owner).await?, transaction, owner };
+    // In the order of their digests: two such transactions wait for each other in one direction only.
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by_key(|&i| batch[i].digest());
+    let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
+    for i in order {
+        outcomes[i] = Some(desk.one(&batch[i], actions[i].as_deref()).await?);
+    }
+    // Whatever is heard from here on that is no success may have been one.
+    desk.transaction.commit().await.map_err(|error| Trouble::from(error).unknown())?;
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
+struct Desk<'a> {
+    transaction: Transaction<'a>,
+    owner: i64,
+    chain: Chain,
+}
+
+/// The end of an owner's chain.
+struct Chain {
+    seq: i64,
+    hash: [u8; 32],
+    now_ms: i64,
+}
+
+impl Chain {
+    async fn of(transaction: &Transaction<'_>, owner: i64) -> Result<Self, Trouble> {
+        let rows = transaction.query_typed(sql::LAST_EVENT, &[(&owner, Type::INT8)]).await?;
+        let row = rows.first().ok_or_else(|| Trouble::new(TroubleKind::Statement, "the server has no clock"))?;
+        let seq: Option<i64> = row.try_get(0)?;
+        let hash = if seq.is_some() { bytes(row, 1)? } else { [0; 32] };
+        Ok(Chain { seq: seq.unwrap_or(0), hash, now_ms: row.try_get(2)? })
+    }
+}
+
+impl Desk<'_> {
+    async fn one(&mut self, one: &Chained, action: Option<&Action>) -> Result<Outcome, Trouble> {
+        match (one, action) {
+            (Chained::Claim(claiming), Some(action)) => self.claim(&claiming.request, action).await.map(Outcome::Claim),
+            (Chained::Claim(_), None) => Err(Trouble::new(TroubleKind::Statement, "a claim has no action")),
+            (Chained::Settle(settling), _) => self.settle(&settling.request).await.map(Outcome::Settled),
+            (Chained::Release(digest, attempt), _) => self.release(digest, *attempt).await.map(|()| Outcome::Done),
+            (Chained::Note(noting), _) => self.note(&noting.request).await.map(|()| Outcome::Done),
+            (Chained::Audit(auditing), _) => {
+                let record = &auditing.record;
+                let (actor, action, detail) = (&record.actor, &record.action, record.detail.to_string());
+                self.append(millis(record.at), record.kind, actor, action, None, &detail).await.map(|()| Outcome::Done)
+            }
+        }
+    }
+
+    async fn locked(&self, digest: &Digest) -> Result<Option<Seen>, Trouble> {
+        let digest = digest.0.as_slice();
+        let rows = self.transaction.query_typed(sql::LOCK, &[(&digest, Type::BYTEA)]).await?;
+        rows.first().map(Seen::read).transpose()
+    }
+
+    async fn claim(&mut self, request: &ClaimRequest, action: &Action) -> Result<Answer, Trouble> {
+        if let Some(refused) = action.ambiguous(request) {
+            return Ok(Answer::Claimed(refused));
+        }
+        if let Some(resolution) = &request.resolution {
+            self.resolve(request, resolution).await?;
+        }
+        loop {
+            let Some(seen) = self.locked(&request.digest).await? else {
+                return match self.start(request, action).await? {
+                    1 => Ok(Answer::Claimed(Claimed::Run { epoch: 1 })),
+                    _ => Ok(Answer::Again),
+                };
+            };
+            let row = &seen.row;
+            match rules::claim(Some(seen.stored(self.owner)?), &asking(request), seen.now_ms) {
+                OnClaim::Start { epoch } => return self.start_again(request, epoch, None).await,
+                OnClaim::Again { epoch } => {
+                    let first_ms = row.first_ms();
+                    let answer = self.start_again(request, epoch, Some(first_ms)).await?;
+                    if let Answer::Claimed(Claimed::Run { .. }) = answer {
+                        let detail = json!({ "within": "provider_window", "first_ms": first_ms, "ended": row.ended });
+                        self.event("ran_again", &request.digest, epoch, &detail).await?;
+                    }
+                    return Ok(answer);
+                }
+                // Both lead to another state of the same row, about which is decided in the next round.
+                OnClaim::Orphaned => self.lose_owner(request, &seen, State::InDoubt, "owner_dead").await?,
+                OnClaim::RolledBack => self.lose_owner(request, &seen, State::Open, "rolled_back").await?,
+                OnClaim::Reconcile => {
+                    return Ok(Answer::Claimed(Claimed::Reconcile(Box::new(Evidence {
+                        epoch: row.epoch,
+                        attempt: row.attempt,
+                        started_at: time(row.first_ms()),
+                        ended: row.ended.clone(),
+                        notes: self.notes(&request.digest).await?,
+                    }))));
+                }
+                decided => {
+                    return plain_answer(request, &seen, decided).ok_or_else(|| {
+                        Trouble::new(TroubleKind::Statement, "a claim was to be answered before it was written")
+                    });
+                }
+            }
+        }
+    }
+
+    /// The first start of a claim; says whether it was written.
+    async fn start(&self, request: &ClaimRequest, action: &Action) -> Result<u64, Trouble> {
+        let (digest, fingerprint) = (request.digest.0.as_slice(), request.fingerprint.0.as_slice());
+        let (key, retain) = (text(&request.key), retain_ms(request));
+        let values: [Parameter<'_>; 8] = [
+            (&digest, Type::BYTEA),
+            (&action.id, Type::INT8),
+            (&key, Type::TEXT),
+            (&fingerprint, Type::BYTEA),
+            (&request.attempt.0, Type::UUID),
+            (&self.owner, Type::INT8),
+            (&retain, Type::INT8),
+            (&request.transactional, Type::BOOL),
+        ];
+        Ok(self.transaction.execute_typed(sql::CLAIM_ONE, &values).await?)
+    }
+
+    async fn start_again(&self, request: &ClaimRequest, epoch: u64, first_ms: Option<i64>) -> Result<Answer, Trouble> {
+        let (digest, next, retain) = (request.digest.0.as_slice(), epoch.cast_signed(), retain_ms(request));
+        let values: [Parameter<'_>; 7] = [
+            (&digest, Type::BYTEA),
+            (&next, Type::INT8),
+            (&request.attempt.0, Type::UUID),
+            (&self.owner, Type::INT8),
+            (&retain, Type::INT8),
+            (&first_ms, Type::INT8),
+            (&request.transactional, Type::BOOL),
+        ];
+        match self.transaction.execute_typed(sql::START_AGAIN, &values).await? {
+            1 => Ok(Answer::Claimed(Claimed::Run { epoch })),
+            _ => Ok(Answer::Again),
+        }
+    }
+
+    /// Writes what the death of a pending claim's owner means.
+    async fn lose_owner(
+        &mut self,
+        request: &ClaimRequest,
+        seen: &Seen,
+        to: State,
+        event: &'static str,
+    ) -> Result<(), Trouble> {
+        let ended = events::OWNER_DIED;
+        self.put(&request.digest, &Written::ended(to, ended)).await?;
+        let pid = seen.holder.as_ref().map(|holder| holder.pid);
+        let detail = json!({ "ended": ended, "owner": seen.row.owner, "pid": pid });
+        self.event(event, &request.digest, seen.row.epoch, &detail).await
+    }
+
+    /// Applies what a reconcile function has found out, unless it comes too late. That it was asked for this payload is known:
+    /// it was asked after the fingerprints were compared, and a claim's payload never changes.
+    async fn resolve(&mut self, request: &ClaimRequest, resolution: &Resolution) -> Result<(), Trouble> {
+        let seen = self.locked(&request.digest).await?;
+        let decided = rules::resolve(seen.as_ref().map(|seen| seen.row.known()), resolution);
+        let applied = match (decided, &seen) {
+            (OnResolve::Apply { to }, Some(seen)) => {
+                let outcome = match &resolution.verdict {
+                    Verdict::Happened(receipt) => Written::committed(receipt, By::Reconciliation),
+                    Verdict::DidNotHappen | Verdict::Unknown => {
+                        Written { ended: seen.row.ended.as_deref(), ..Written::new(to, By::Reconciliation) }
+                    }
+                };
+                self.put(&request.digest, &outcome).await?;
+                true
+            }
+            (OnResolve::Unknown, _) => true,
+            (OnResolve::Late, _) | (OnResolve::Apply { .. }, None) => false,
+        };
+        let detail = events::reconciliation(&resolution.verdict, applied);
+        self.event("reconciled", &request.digest, resolution.epoch, &detail).await
+    }
+
+    async fn settle(&mut self, request: &SettleRequest) -> Result<Settled, Trouble> {
+        let seen = self.locked(&request.digest).await?;
+        let known = seen.map(|seen| seen.row.known());
+        match rules::settle(known, request.epoch, request.attempt, &request.settlement) {
+            OnSettle::Apply { to, event } => {
+                self.put(&request.digest, &Written { state: to, ..Written::of(&request.settlement) }).await?;
+                if let Some(kind) = event {
+                    let detail = events::settlement(&request.settlement, false);
+                    self.event(kind, &request.digest, request.epoch, &detail).await?;
+                }
+                Ok(Settled::Recorded)
+            }
+            OnSettle::Already => Ok(Settled::Recorded),
+            OnSettle::Fenced => {
+                let detail = events::settlement(&request.settlement, true);
+                self.event("fenced", &request.digest, request.epoch, &detail).await?;
+                Ok(Settled::Fenced)
+            }
+            OnSettle::OutsideTransaction => {
+                let ended = events::OUTSIDE_TRANSACTION;
+                self.put(&request.digest, &Written::ended(State::InDoubt, ended)).await?;
+                let detail = events::settlement(&request.settlement, true);
+                self.event("outside_transaction", &request.digest, request.epoch, &detail).await?;
+                Ok(Settled::Unsettled(format!("{ended}: call `claim.settle_in(&tx, …)` before `tx.commit()`")))
+            }
+            OnSettle::Unknown => Ok(Settled::Unsettled(
+                "the ledger knows no such claim: it is not the ledger that granted it".to_owned(),
+            )),
+        }
+    }
+
+    async fn release(&mut self, digest: &Digest, attempt: Attempt) -> Result<(), Trouble> {
+        match self.locked(digest).await?.map(|seen| seen.row.known()) {
+            Some(known) if known.state == State::Pending && known.attempt == attempt => {
+                let settlement = Settlement::Released("the claim's commit was in question, and the body was not run");
+                let request = SettleRequest { digest: *digest, epoch: known.epoch, attempt, settlement, lazy: false };
+                self.settle(&request).await.map(|_| ())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn put(&self, digest: &Digest, outcome: &Written<'_>) -> Result<(), Trouble> {
+        let written = rows::Written::of(outcome);
+        let digest = digest.0.as_slice();
+        let values: [Parameter<'_>; 8] = [
+            (&digest, Type::BYTEA),
+            (&written.state, Type::INT2),
+            (&written.loss, Type::INT2),
+            (&written.receipt, Type::BYTEA),
+            (&written.sealed, Type::BOOL),
+            (&outcome.ended, Type::TEXT),
+            (&outcome.running, Type::BOOL),
+            (&written.by, Type::INT2),
+        ];
+        self.transaction.execute_typed(sql::PUT, &values).await?;
+        Ok(())
+    }
+
+    async fn note(&self, request: &NoteRequest) -> Result<(), Trouble> {
+        let (digest, epoch) = (request.digest.0.as_slice(), request.epoch.cast_signed());
+        let values: [Parameter<'_>; 3] = [(&digest, Type::BYTEA), (&epoch, Type::INT8), (&request.note, Type::BYTEA)];
+        self.transaction.execute_typed(sql::ADD_NOTE, &values).await?;
+        Ok(())
+    }
+
+    async fn notes(&self, digest: &Digest) -> Result<Vec<Note>, Trouble> {
+        let digest = digest.0.as_slice();
+        let rows = self.transaction.query_typed(sql::NOTES, &[(&digest, Type::BYTEA)]).await?;
+        let note = |row: &tokio_postgres::Row| -> Result<Note, Trouble> {
+            let epoch = row.try_get::<_, i64>(0)?.cast_unsigned();
+            Ok(Note { epoch, at: time(row.try_get(1)?), bytes: row.try_get(2)? })
+        };
+        rows.iter().map(note).collect()
+    }
+
+    async fn event(
+        &mut self,
+        kind: &str,
+        digest: &Digest,
+        epoch: u64,
+        detail: &serde_json::Value,
+    ) -> Result<(), Trouble> {
+        let shown = digest.0.as_slice();
+        let rows = self.transaction.query_typed(sql::ACTION_OF, &[(&shown, Type::BYTEA)]).await?;
+        let action: String = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
+        let (now_ms, about) = (self.chain.now_ms, Some((digest, epoch)));
+        self.append(now_ms, kind, "portcullis", &action, about, &detail.to_string()).await
+    }
+
+    async fn append(
+        &mut self,
+        at_ms: i64,
+        kind: &str,
+        actor: &str,
+        action: &str,
+        about: Option<(&Digest, u64)>,
+        detail: &str,
+    ) -> Result<(), Trouble> {
+        // As it will be read, so that the hash can be checked.
+        let (actor, action) = (text(actor), text(action));
+        let (digest, epoch) = (about.map(|(digest, _)| &digest.0), about.map(|(_, epoch)| epoch.cast_signed()));
+        let entry = Entry { at_ms, kind, actor: &actor, action: &action, digest, epoch, detail };
+        let seq = self.chain.seq + 1;
+        let hash = link(&self.chain.hash, self.owner, seq, &entry);
+        let (digest, shown) = (digest.map(|digest| digest.as_slice()), hash.as_slice());
+        let values: [Parameter<'_>; 10] = [
+            (&self.owner, Type::INT8),
+            (&seq, Type::INT8),
+            (&at_ms, Type::INT8),
+            (&kind, Type::TEXT),
+            (&actor, Type::TEXT),
+            (&action, Type::TEXT),
+            (&digest, Type::BYTEA),
+            (&epoch, Type::INT8),
+            (&detail, Type::TEXT),
+            (&shown, Type::BYTEA),
+        ];
+        self.transaction.execute_typed(sql::APPEND, &values).await?;
+        (self.chain.seq, self.chain.hash) = (seq, hash);
+        Ok(())
+    }
+}

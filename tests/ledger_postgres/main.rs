@@ -1,0 +1,173 @@
+//! The ledger on PostgreSQL, on a real server, under processes that share it and die, and connections that break. Effects are
+//! counted outside, in a file.
+
+mod basics;
+mod faults;
+mod processes;
+mod proxy;
+mod schema;
+mod server;
+mod tls;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use portcullis::{Builder, Kind, Portcullis, Refused, once};
+use server::Room;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+/// What a call can end with.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The provider's answer was lost.
+    #[error("the answer was lost")]
+    Lost,
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(result: Result<T, Error>, kind: Kind) -> Refused {
+    match result {
+        Err(Error::Refused(refused)) => {
+            assert_eq!(refused.kind(), kind, "{refused}");
+            refused
+        }
+        other => panic!("it must be refused as {kind}: {other:?}"),
+    }
+}
+
+/// Does something beside the ledger: the first column of every row, `-` for NULL.
+#[track_caller]
+fn sql(url: &str, statements: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let messages = client.simple_query(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+        drop(client);
+        let _ = driver.await;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("-").to_owned()),
+            _ => None,
+        });
+        rows.collect()
+    })
+}
+
+impl Room {
+    fn gate(&self) -> Portcullis {
+        self.builder().build().unwrap()
+    }
+
+    fn builder(&self) -> Builder {
+        Portcullis::builder().ledger(self.url.as_str()).namespace("tests")
+    }
+
+    #[track_caller]
+    fn sql(&self, statements: &str) -> Vec<String> {
+        sql(&self.url, statements)
+    }
+
+    /// `state epoch` of the claim with this key.
+    #[track_caller]
+    fn state(&self, key: &str) -> String {
+        let query = format!("SELECT state || ' ' || epoch FROM portcullis.claim WHERE key = '{key}'");
+        self.sql(&query).pop().unwrap_or_else(|| "absent".into())
+    }
+
+    /// The kinds of a claim's events.
+    #[track_caller]
+    fn events(&self, key: &str) -> Vec<String> {
+        self.sql(&format!(
+            "SELECT kind FROM portcullis.event JOIN portcullis.claim USING (digest) WHERE key = '{key}' ORDER BY event.id"
+        ))
+    }
+
+    fn effects_path(&self) -> PathBuf {
+        self.dir.path().join("effects")
+    }
+
+    /// How often each effect has happened.
+    fn effects(&self) -> HashMap<String, usize> {
+        let text = std::fs::read_to_string(self.effects_path()).unwrap_or_default();
+        text.lines().fold(HashMap::new(), |mut counts, key| {
+            *counts.entry(key.to_owned()).or_default() += 1;
+            counts
+        })
+    }
+
+    fn effect(&self, key: &str) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.effects_path());
+        file.unwrap().write_all(format!("{key}\n").as_bytes()).unwrap();
+    }
+
+    /// A process on the ledger at `url`.
+    fn start_at(&self, url: &str, situation: &[&str]) -> Process {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ledger-child"))
+            .arg(url)
+            .arg(self.effects_path())
+            .args(situation)
+            // The shortest there is: a test waits for it.
+            .env("PORTCULLIS_LEASE", "1s")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Process { child, input, output }
+    }
+
+    fn start(&self, situation: &[&str]) -> Process {
+        self.start_at(&self.url, situation)
+    }
+}
+
+/// A child, killed when the test is over.
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// The next line that it says.
+    fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    #[track_caller]
+    fn expect(&mut self, line: &str) {
+        assert_eq!(self.hear(), line);
+    }
+
+    fn go(&mut self) {
+        self.input.write_all(b"go\n").unwrap();
+    }
+
+    /// As `kill -9`; returns when it is dead.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The children's function, here.
+#[once(action = "effect", key = "key", skip(gate, room), with = gate)]
+fn run(gate: &Portcullis, room: &Room, key: &str) -> Result<String, Error> {
+    room.effect(key);
+    Ok(format!("receipt of {key}"))
+}
