@@ -36,7 +36,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
+use super::{
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket, messages,
+};
 use crate::refused::{Kind, Refused};
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
@@ -116,6 +118,10 @@ impl Store for PostgresStore {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed> {
         if self.0.is_foreign() {
             return Ticket::ready(Claimed::Refuse(forked().refuse(&request.action, "the ledger can't be used")));
+        }
+        // Its body could run and never say so.
+        if request.transactional {
+            return Ticket::ready(Claimed::Refuse(messages::not_transactional(&request.action)));
         }
         let (digest, attempt) = (request.digest, request.attempt);
         let (reply, ticket) = Ticket::returning({
