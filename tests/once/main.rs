@@ -1,5 +1,7 @@
 //! `#[once]` through the attribute: what a retry gets after every way in which a call can end.
 
+mod nested;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
