@@ -82,10 +82,10 @@
 //!
 //! ```compile_fail,E0277
 //! # use portcullis::once;
-//! # use rmcp::model::{CallToolResponse, ErrorData};
+//! # use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorData};
 //! #[once(action = "search", key = "query")]
 //! fn search(query: &str) -> Result<CallToolResponse, ErrorData> {
-//! #   unimplemented!("{query}")
+//!     Ok(CallToolResult::success(vec![ContentBlock::text(query)]).into())
 //! }
 //! ```
 
