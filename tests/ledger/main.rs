@@ -13,13 +13,13 @@ mod threads;
 mod window;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use portcullis::ledger::{Event, Ledger, Record};
 use portcullis::{Builder, Kind, Portcullis, Refused};
+use portcullis_tests::process::Process;
 use tempfile::TempDir;
 
 /// What a call can end with.
@@ -123,54 +123,11 @@ impl Room {
     }
 
     fn start(&self, situation: &[&str]) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ledger-child"))
-            .arg(self.ledger_path())
-            .arg(self.effects_path())
-            .args(situation)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Process { child, input, output }
-    }
-}
-
-/// A child, killed when the test is over.
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Process {
-    /// The next line that it says.
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    #[track_caller]
-    fn expect(&mut self, line: &str) {
-        assert_eq!(self.hear(), line);
-    }
-
-    fn go(&mut self) {
-        self.input.write_all(b"go\n").unwrap();
-    }
-
-    /// As `kill -9`; returns when it is dead.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Process::start(
+            Command::new(env!("CARGO_BIN_EXE_ledger-child"))
+                .arg(self.ledger_path())
+                .arg(self.effects_path())
+                .args(situation),
+        )
     }
 }

@@ -63,7 +63,7 @@ fn a_killed_process_is_seen_in_doubt_at_once() {
     child.expect("started");
     let refused = run(&gate, "k").unwrap_err();
     assert_eq!(refused.code(), "in_flight");
-    assert!(refused.reason().contains(&format!("process {} on ", child.child.id())), "{refused}");
+    assert!(refused.reason().contains(&format!("process {} on ", child.id())), "{refused}");
     assert_eq!(room.record("k").state, ClaimState::Pending);
 
     child.kill();

@@ -10,12 +10,13 @@ mod server;
 mod tls;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use portcullis::{Builder, Kind, Portcullis, Refused, once};
+use portcullis_tests::process::Process;
 use server::Room;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -107,61 +108,18 @@ impl Room {
 
     /// A process on the ledger at `url`.
     fn start_at(&self, url: &str, situation: &[&str]) -> Process {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ledger-child"))
-            .arg(url)
-            .arg(self.effects_path())
-            .args(situation)
-            // The shortest there is: a test waits for it.
-            .env("PORTCULLIS_LEASE", "1s")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Process { child, input, output }
+        Process::start(
+            Command::new(env!("CARGO_BIN_EXE_ledger-child"))
+                .arg(url)
+                .arg(self.effects_path())
+                .args(situation)
+                // The shortest there is: a test waits for it.
+                .env("PORTCULLIS_LEASE", "1s"),
+        )
     }
 
     fn start(&self, situation: &[&str]) -> Process {
         self.start_at(&self.url, situation)
-    }
-}
-
-/// A child, killed when the test is over.
-struct Process {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Process {
-    /// The next line that it says.
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    #[track_caller]
-    fn expect(&mut self, line: &str) {
-        assert_eq!(self.hear(), line);
-    }
-
-    fn go(&mut self) {
-        self.input.write_all(b"go\n").unwrap();
-    }
-
-    /// As `kill -9`; returns when it is dead.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

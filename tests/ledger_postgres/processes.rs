@@ -55,7 +55,7 @@ fn a_killed_process_is_in_doubt_after_its_lease_and_never_runs_again_by_age() {
             other => break refused(other, Kind::InDoubt),
         }
     };
-    assert!(refusal.to_string().contains(&format!("process {} on ", child.child.id())), "{refusal}");
+    assert!(refusal.to_string().contains(&format!("process {} on ", child.id())), "{refusal}");
     assert_eq!((room.state("k").as_str(), room.events("k")), ("3 1", vec!["owner_dead".to_owned()]));
     room.sql("UPDATE portcullis.claim SET claimed_ms = 0, settled_ms = 0; UPDATE portcullis.owner SET renewed_ms = 0");
     for _ in 0..3 {
@@ -70,7 +70,7 @@ fn a_process_that_was_stopped_longer_than_its_lease_settles_late_unless_somebody
     let gate = room.gate();
     let mut child = room.start(&["slowly", "k"]);
     child.expect("started");
-    let pid = i32::try_from(child.child.id()).unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
     // SAFETY: it is our own child.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
     let until = Instant::now() + Duration::from_secs(10);
