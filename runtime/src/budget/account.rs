@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::Stopwatch;
-use super::{Cost, Limits, Spent};
+use super::{Cost, Left, Limits, Spent};
 use crate::refused::{Kind, Refused};
 use crate::scope::Home;
 
@@ -103,6 +103,22 @@ impl Account {
     }
 
     /// How it stands, without a step.
+    pub(crate) fn check(&self, action: &str) -> Result<(), Refused> {
+        self.look(0).map_err(|spent| self.refuse(action, spent))
+    }
+
+    /// What is left of it; of depth, which an account does not remember, all.
+    pub(crate) fn left(&self) -> Left {
+        let Limits { steps, depth, duration, cost } = self.limits;
+        Left {
+            steps: steps.map(|most| most.saturating_sub(self.taken())),
+            depth,
+            duration: duration.map(|most| most.saturating_sub(self.elapsed())),
+            cost: cost.map(|most| Cost::from_micros_in(most.micros().saturating_sub(self.held()), most)),
+        }
+    }
+
+    /// The same, for whoever words the refusal.
     pub(super) fn look(&self, depth: u64) -> Result<(), Spent> {
         self.judge(self.taken(), depth)
     }

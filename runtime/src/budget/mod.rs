@@ -135,6 +135,17 @@ impl Limits {
         }
     }
 
+    /// These, and where they leave something open, `others`.
+    #[must_use]
+    pub(crate) fn or(self, others: Limits) -> Self {
+        Limits {
+            steps: self.steps.or(others.steps),
+            depth: self.depth.or(others.depth),
+            duration: self.duration.or(others.duration),
+            cost: self.cost.or(others.cost),
+        }
+    }
+
     pub(crate) fn lifetime(&self) -> Option<Duration> {
         self.duration
     }

@@ -1,23 +1,24 @@
-//! The shell that awaits, for a claiming call: a hand-written future, because an `async fn` around the body would hold it twice.
+//! The shell that awaits, for a call that claims or opens a task: a hand-written future, because an `async fn` around the body would hold it twice.
 
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::call::{Bare, Call, Handover, Once};
+use super::call::{Bare, Call, Handover, Once, Plain};
 use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
 use super::reconcile::NeverAsked;
+use super::run::Run;
 use super::site::{Asked, Passed};
 use super::steps::{self, Begun, Finish, Layer, Next};
 use crate::authority::desk::Answered;
 use crate::ledger::{Claimed, Doubt, Reconciled, Settled, Ticket};
-use crate::outcome::Replay;
+use crate::outcome::{Outcome, Replay};
 use crate::refused::Refused;
 use crate::scope::{self, Frame};
 
@@ -29,6 +30,16 @@ pub fn once<R: Replay, K: Asked>(
     body: impl Future<Output = R>,
 ) -> impl Future<Output = R> {
     reconciled(call, refuse, on_err, NeverAsked::new(), body)
+}
+
+/// A guarded call of an async function that opens a task and claims nothing.
+pub fn run_task<R: Outcome, K: Asked>(
+    call: Call<K, Plain>,
+    refuse: impl FnOnce(Refused) -> R,
+    body: impl Future<Output = R>,
+) -> impl Future<Output = R> {
+    let (call, Plain, handover) = call.split();
+    Guarded::new(call, Plain, handover, refuse, NeverAsked::new(), body)
 }
 
 /// The same, with what [`Call::reconcile`] made of a reconcile function.
@@ -51,6 +62,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Guarded<R, L, C, Q, F> {
         stage: Stage<R>,
+        run: Option<Box<Run>>,
         layer: L,
         handover: Option<Arc<Handover>>,
         refuse: Option<C>,
@@ -74,7 +86,7 @@ enum Stage<R> {
 
 impl<R, L, C, Q, F> Guarded<R, L, C, Q, F> {
     fn new(call: Bare, layer: L, handover: Option<Arc<Handover>>, refuse: C, reconcile: Q, body: F) -> Self {
-        Guarded { stage: Stage::New(call), layer, handover, refuse: Some(refuse), reconcile, body }
+        Guarded { stage: Stage::New(call), run: None, layer, handover, refuse: Some(refuse), reconcile, body }
     }
 }
 
@@ -86,6 +98,7 @@ impl<R, L, C, Q, F> fmt::Debug for Guarded<R, L, C, Q, F> {
 
 impl<R, L, C, Q, F> Future for Guarded<R, L, C, Q, F>
 where
+    R: Outcome,
     L: Layer<R>,
     C: FnOnce(Refused) -> R,
     Q: Future<Output = Reconciled<L::Value>>,
@@ -95,9 +108,20 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let mut this = self.project();
+        // Taken along: where the body panics, its task is blocked at once, also where the future is leaked afterwards.
+        let mut run = this.run.take();
         let driven =
-            ready!(drive(this.stage, this.layer, this.handover, this.reconcile.as_mut(), this.body.as_mut(), cx));
+            drive(this.stage, &mut run, this.layer, this.handover, this.reconcile.as_mut(), this.body.as_mut(), cx);
+        let Poll::Ready(driven) = driven else {
+            *this.run = run;
+            return Poll::Pending;
+        };
         *this.stage = Stage::Over(PhantomData);
+        match (run, &driven) {
+            (Some(run), Ok(result)) => run.leave(result.is_success()),
+            (Some(run), Err(refused)) => run.refused(refused),
+            (None, _) => {}
+        }
         Poll::Ready(match driven {
             Ok(result) => result,
             Err(refused) => match this.refuse.take() {
@@ -111,6 +135,7 @@ where
 /// Goes from stage to stage until something has to be waited for.
 fn drive<R, L: Layer<R>, F: Future<Output = R>>(
     stage: &mut Stage<R>,
+    run: &mut Option<Box<Run>>,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
     mut reconcile: Pin<&mut impl Future<Output = Reconciled<L::Value>>>,
@@ -122,15 +147,16 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
         let next = match std::mem::replace(stage, Stage::Over(PhantomData)) {
             Stage::New(call) => {
                 let mut begun = steps::begin(call)?;
+                *run = begun.take_run();
                 match begun.ask() {
                     Some(ticket) => Stage::Asking(begun, ticket),
-                    None => claim(begun, layer, handover)?,
+                    None => claim(begun, run, layer, handover)?,
                 }
             }
             Stage::Asking(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
                 Poll::Ready(answered) => {
                     begun.answered(answered)?;
-                    claim(begun, layer, handover)?
+                    claim(begun, run, layer, handover)?
                 }
                 Poll::Pending => {
                     *stage = Stage::Asking(begun, ticket);
@@ -139,7 +165,7 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
             },
             Stage::Claiming(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
                 Poll::Ready(claimed) => match layer.claimed(&begun, claimed)? {
-                    Next::Run(passed) => start(begun, layer, handover, passed)?,
+                    Next::Run(passed) => start(begun, run, layer, handover, passed)?,
                     Next::Return(known) => return Poll::Ready(Ok(known)),
                     Next::Reconcile(doubt) => {
                         if let Some(handover) = handover {
@@ -200,23 +226,28 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
 
 fn claim<R, L: Layer<R>>(
     mut begun: Begun,
+    run: &mut Option<Box<Run>>,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
 ) -> Result<Stage<R>, Refused> {
     Ok(match layer.claim(&mut begun)? {
         Some(ticket) => Stage::Claiming(begun, ticket),
-        None => start(begun, layer, handover, steps::nothing_to_claim())?,
+        None => start(begun, run, layer, handover, steps::nothing_to_claim())?,
     })
 }
 
 /// The body may be polled from here on.
 fn start<R, L: Layer<R>>(
     mut begun: Begun,
+    run: &mut Option<Box<Run>>,
     layer: &mut L,
     handover: &mut Option<Arc<Handover>>,
     passed: Passed,
 ) -> Result<Stage<R>, Refused> {
     begun.may_start()?;
+    if let Some(run) = run {
+        run.start();
+    }
     layer.start(&begun);
     if let Some(purse) = begun.frame.purse() {
         purse.start();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::call::{Bare, Extras, Plain};
 use super::held::ClaimState;
+use super::run::Run;
 use super::site::{Facts, Passed};
 use crate::authority::desk::{Answered, Ask};
 use crate::boundary::OnRefusal;
@@ -15,7 +16,7 @@ use crate::halt;
 use crate::ledger::{Claimed, Doubt, Reconciled, Settled, Ticket};
 use crate::outcome::Outcome;
 use crate::refused::{Kind, Refused};
-use crate::scope::{self, CallFrame, Own};
+use crate::scope::{self, CallFrame, Own, Scope};
 
 /// The gate of a call. Nearly always the installed one, which needs no counting of references.
 pub(super) enum Gate {
@@ -33,7 +34,7 @@ impl Deref for Gate {
     }
 }
 
-/// A call that has been charged.
+/// A call that has been charged, and whose task has been entered.
 pub(super) struct Begun {
     pub(super) gate: Gate,
     pub(super) frame: CallFrame,
@@ -41,9 +42,11 @@ pub(super) struct Begun {
     claims: bool,
     pub(super) action: Cow<'static, str>,
     extras: Option<Box<Extras>>,
+    /// Left by the shell.
+    run: Option<Box<Run>>,
 }
 
-/// Budget charge.
+/// Task entry and budget charge.
 #[inline]
 pub(super) fn begin(call: Bare) -> Result<Begun, Refused> {
     let Bare { facts, claims, gate, mut extras } = call;
@@ -62,20 +65,32 @@ fn charge(
     mut extras: Option<Box<Extras>>,
 ) -> Result<Begun, Refused> {
     let gate = find_gate(facts, claims, &action, gate)?;
+    let run = match extras.as_mut().and_then(|extras| extras.task.take()) {
+        None => None,
+        Some(naming) => Some(
+            Run::enter(&gate, facts, &action, naming)
+                .map_err(|refused| gate.refuse(facts.on_task(), facts.boundary_name(), refused))?,
+        ),
+    };
+    let task = run.as_ref().map(|run| run.scope());
     let per = extras.as_ref().and_then(|extras| extras.per.as_deref());
-    let charged = scope::step(&gate, &action, own(facts, per)).and_then(|account| {
+    let charged = scope::step(&gate, &action, own(facts, per, task)).and_then(|account| {
         let cost = extras.as_mut().and_then(|extras| extras.cost.take());
         let mut frame = CallFrame { account, rest: None };
+        if let Some(task) = task {
+            frame.set_task(Arc::clone(task));
+        }
         if let Some(cost) = cost {
             let cost = cost.map_err(|error| {
                 Refused::new(Kind::InvalidArgument, &*action, format!("its cost is unusable: {error}"))
             })?;
-            frame.set_purse(scope::reserve(&action, cost, frame.account.as_ref())?);
+            let own = frame.account.as_ref().into_iter().chain(task.and_then(|task| task.own()));
+            frame.set_purse(scope::reserve(&action, cost, own)?);
         }
         Ok(frame)
     });
     match charged {
-        Ok(frame) => Ok(Begun { gate, frame, facts, claims, action, extras }),
+        Ok(frame) => Ok(Begun { gate, frame, facts, claims, action, extras, run }),
         Err(refused) => Err(gate.refuse(facts.on_budget(claims), facts.boundary_name(), refused)),
     }
 }
@@ -84,7 +99,7 @@ fn charge(
 pub(super) fn enter(call: Bare) -> Result<scope::Pop, Refused> {
     let facts = call.facts;
     let gate = find_gate(facts, call.claims, facts.action, call.gate)?;
-    scope::enter_step(&gate, facts.action, own(facts, None))
+    scope::enter_step(&gate, facts.action, own(facts, None, None))
         .map_err(|refused| gate.refuse(facts.on_budget(call.claims), facts.boundary_name(), refused))
 }
 
@@ -118,9 +133,10 @@ fn not_halted(gate: &Gate, facts: &'static Facts, claims: bool, action: &str) ->
 }
 
 #[inline]
-fn own<'a>(facts: &'static Facts, key: Option<&'a str>) -> Option<Own<'a>> {
+fn own<'a>(facts: &'static Facts, key: Option<&'a str>, task: Option<&'a Arc<Scope>>) -> Option<Own<'a>> {
     let budget = facts.budget.as_ref()?;
-    Some(Own { site: std::ptr::from_ref(facts).addr(), limits: &budget.limits, per: budget.per, key })
+    let task = task.map(|task| &**task);
+    Some(Own { site: std::ptr::from_ref(facts).addr(), limits: &budget.limits, per: budget.per, key, task })
 }
 
 /// The configuration is unusable, so there is no gate that could carry out the refusal.
@@ -134,6 +150,11 @@ fn without_a_gate(facts: &Facts, claims: bool, refused: Refused) -> Refused {
 }
 
 impl Begun {
+    /// The task that the call has entered, for the shell to leave.
+    pub(super) fn take_run(&mut self) -> Option<Box<Run>> {
+        self.run.take()
+    }
+
     /// Authority. `None`: there is nothing to ask.
     #[inline]
     pub(super) fn ask(&mut self) -> Option<Ticket<Answered>> {

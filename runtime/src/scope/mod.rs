@@ -24,7 +24,8 @@ pub(crate) use accounts::{Home, Scope};
 pub use purse::charge;
 pub(crate) use purse::reserve;
 pub(crate) use stack::{
-    CallFrame, Frame, Own, Pop, Visit, ambient_gate, enter_step, is_claimed_above, poll_within, step, within,
+    CallFrame, Frame, Own, Pop, Visit, ambient_gate, enter_step, is_claimed_above, poll_within, step, task_around,
+    within,
 };
 
 pin_project! {

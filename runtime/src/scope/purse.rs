@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::stack::{Frame, every, nearest, thread_is_ending};
+use super::stack::{Frame, accounts, nearest, thread_is_ending};
 use crate::budget::{Account, Cost};
 use crate::refused::{Kind, Refused};
 
@@ -57,11 +57,17 @@ impl Drop for Purse {
     }
 }
 
-/// Sets `cost` aside on every account of the stack, and on `own`, which is not in it yet.
-pub(crate) fn reserve(action: &str, cost: Cost, own: Option<&Arc<Account>>) -> Result<Arc<Purse>, Refused> {
+/// Sets `cost` aside on every account of the stack, and on `own` ones, which are not in it yet.
+pub(crate) fn reserve<'a>(
+    action: &str,
+    cost: Cost,
+    own: impl IntoIterator<Item = &'a Arc<Account>>,
+) -> Result<Arc<Purse>, Refused> {
     let mut purse =
         Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
-    for account in accounts_of_money(action)?.into_iter().chain(own.filter(|own| own.limits_money()).cloned()) {
+    for account in
+        accounts_of_money(action)?.into_iter().chain(own.into_iter().filter(|own| own.limits_money()).cloned())
+    {
         // A refusal drops the purse, which gives back what the earlier accounts had set aside.
         account.reserve(action, cost)?;
         purse.accounts.push(account);
@@ -70,15 +76,7 @@ pub(crate) fn reserve(action: &str, cost: Cost, own: Option<&Arc<Account>>) -> R
 }
 
 fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
-    let limited = |frame: &Frame| {
-        let account = match frame {
-            Frame::Call(call) => call.account.as_ref(),
-            Frame::Scope(scope) => scope.own(),
-            Frame::Gate(_) => None,
-        };
-        account.filter(|account| account.limits_money()).cloned()
-    };
-    every(limited).ok_or_else(|| thread_is_ending(action))
+    accounts(Account::limits_money).ok_or_else(|| thread_is_ending(action))
 }
 
 /// The money is gone: every account hears of it, also after one has objected. The first objection is returned.

@@ -33,6 +33,16 @@ pub(crate) enum Frame {
     Call(CallFrame),
 }
 
+impl Frame {
+    fn scope(&self) -> Option<&Scope> {
+        match self {
+            Frame::Scope(scope) => Some(scope),
+            Frame::Call(call) => call.task().map(|task| &**task),
+            Frame::Gate(_) => None,
+        }
+    }
+}
+
 /// A guarded call that is running.
 #[derive(Clone, Default)]
 pub(crate) struct CallFrame {
@@ -48,6 +58,8 @@ pub(crate) struct Rest {
     claim: Option<Digest>,
     /// What it has reserved.
     purse: Option<Arc<Purse>>,
+    /// The task that it has entered: what happens inside of it is in this scope.
+    task: Option<Arc<Scope>>,
 }
 
 impl CallFrame {
@@ -57,6 +69,14 @@ impl CallFrame {
 
     pub(crate) fn set_purse(&mut self, purse: Arc<Purse>) {
         self.rest.get_or_insert_default().purse = Some(purse);
+    }
+
+    pub(crate) fn set_task(&mut self, task: Arc<Scope>) {
+        self.rest.get_or_insert_default().task = Some(task);
+    }
+
+    pub(crate) fn task(&self) -> Option<&Arc<Scope>> {
+        self.rest.as_ref()?.task.as_ref()
     }
 
     fn claim(&self) -> Option<&Digest> {
@@ -74,6 +94,8 @@ pub(crate) struct Own<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) per: Per,
     pub(crate) key: Option<&'a str>,
+    /// The task that the call itself has entered.
+    pub(crate) task: Option<&'a Scope>,
 }
 
 /// Charges one step to every account in whose scope the call happens. On success, the account that the call's own frame carries.
@@ -107,13 +129,15 @@ impl Ambient {
         for frame in frames.iter().rev() {
             let result = match frame {
                 Frame::Gate(_) => Ok(()),
-                Frame::Scope(scope) => scope.own().map_or(Ok(()), |account| account.step(action, depth)),
+                Frame::Scope(scope) => scope.step(action, depth),
                 Frame::Call(call) => {
+                    // Its task is inside of the call.
+                    let in_task = call.task().map_or(Ok(()), |task| task.step(action, depth));
                     depth += 1;
-                    call.account.as_ref().map_or(Ok(()), |account| {
+                    in_task.and(call.account.as_ref().map_or(Ok(()), |account| {
                         own_is_below |= own.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
                         account.step(action, depth)
-                    })
+                    }))
                 }
             };
             first_refusal = first_refusal.and(result);
@@ -128,10 +152,7 @@ impl Ambient {
 fn open(gate: &Portcullis, frames: &[Frame], recent: &mut Recent, own: &Own<'_>) -> Result<Arc<Account>, Refused> {
     match own.per {
         Per::Task => {
-            let scope = frames.iter().rev().find_map(|frame| match frame {
-                Frame::Scope(scope) => Some(&**scope),
-                Frame::Gate(_) | Frame::Call(_) => None,
-            });
+            let scope = own.task.or_else(|| frames.iter().rev().find_map(Frame::scope));
             Ok(scope.unwrap_or_else(|| gate.process_scope()).account(recent, own.site, own.limits))
         }
         Per::Process => Ok(gate.process_scope().account(recent, own.site, own.limits)),
@@ -150,9 +171,16 @@ pub(super) fn nearest<T>(pick: impl FnMut(&Frame) -> Option<T>) -> Option<Option
     AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().find_map(pick)).ok()
 }
 
-/// What `pick` finds in every frame, from the top. `None`: the thread is ending, and its stack is gone.
-pub(super) fn every<T>(pick: impl FnMut(&Frame) -> Option<T>) -> Option<Vec<T>> {
-    AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(pick).collect()).ok()
+/// Every account on the stack for which `pick` is true, from the top. `None`: the thread is ending, and its stack is gone.
+pub(super) fn accounts(pick: impl Fn(&Account) -> bool) -> Option<Vec<Arc<Account>>> {
+    let of = |frame: &Frame| match frame {
+        Frame::Call(call) => [call.task().and_then(|task| task.own().cloned()), call.account.clone()],
+        Frame::Scope(scope) => [scope.own().cloned(), None],
+        Frame::Gate(_) => [None, None],
+    };
+    let picked =
+        |frames: &[Frame]| frames.iter().rev().flat_map(of).flatten().filter(|account| pick(account)).collect();
+    AMBIENT.try_with(|ambient| picked(&ambient.borrow().frames)).ok()
 }
 
 /// The whole stack. Empty on a thread that is ending, which refuses every guarded call anyway.
@@ -173,6 +201,16 @@ pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
         Frame::Gate(_) | Frame::Scope(_) => None,
     };
     nearest(same).flatten().is_some()
+}
+
+/// The nearest task around.
+pub(crate) fn task_around() -> Option<Arc<Scope>> {
+    let task = |frame: &Frame| match frame {
+        Frame::Scope(scope) => scope.task().is_some().then(|| Arc::clone(scope)),
+        Frame::Call(call) => call.task().cloned(),
+        Frame::Gate(_) => None,
+    };
+    nearest(task).flatten()
 }
 
 /// The gate of the nearest `gate.scope(…)`.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::tree::{Place, Tree};
-use super::{Known, Links, Node, Nodes, Proposal, decide, finished, name};
+use super::{Known, Links, Node, Nodes, Proposal, decide, decide_again, finished, name};
 use crate::refused::{Kind, Refused};
 
 /// Remembers every task, and refuses those that loop. Share it by reference: a check and the record that follows it are one step.
@@ -66,6 +66,12 @@ impl Detector {
         let depth = decide(&*records, proposal, self.max_depth)?;
         records.add(proposal, depth);
         Ok(depth)
+    }
+
+    /// Asks whether a task that is on record may go on, where it is proposed now. One that is not is refused.
+    pub(crate) fn resume(&self, proposal: &Proposal<'_>) -> Result<Node, Refused> {
+        let (_, known) = decide_again(&*self.lock(), proposal, self.max_depth)?;
+        known.node.ok_or_else(|| Refused::new(Kind::UnknownTask, proposal.id, "it is not on record"))
     }
 
     /// Records a task that exists already, however deep it is. The same record twice is the same as once.

@@ -150,6 +150,21 @@ pub trait Nodes {
 /// `loop_invalid`, `loop_unknown_parent`, `loop_depth`, `loop_unknown_creator`, `loop_cycle`, `loop_identity` (also for an id that
 /// is on record and not finished), `loop_reprocess`; and what `nodes` fails with.
 pub fn decide(nodes: &impl Nodes, proposal: &Proposal<'_>, max_depth: u64) -> Result<u64, Refused> {
+    let (depth, own) = decide_again(nodes, proposal, max_depth)?;
+    if own.node.is_some() {
+        let id = proposal.id;
+        return Err(Refused::new(Kind::LoopIdentity, id, format!("Task {id} exists and is not finished"))
+            .advise("a task is created once: give other work another id"));
+    }
+    Ok(depth)
+}
+
+/// The same for a task that may be on record already, and then goes on: that it exists is no objection. Its depth, and what is known of it.
+pub(crate) fn decide_again(
+    nodes: &impl Nodes,
+    proposal: &Proposal<'_>,
+    max_depth: u64,
+) -> Result<(u64, Known), Refused> {
     let links = Links::of(nodes, proposal, Some(max_depth))?;
     let &Proposal { id, agent, kind, parent, creator, .. } = proposal;
     let own = nodes.find(id)?;
@@ -173,11 +188,7 @@ pub fn decide(nodes: &impl Nodes, proposal: &Proposal<'_>, max_depth: u64) -> Re
     if own.finished {
         return Err(finished(id));
     }
-    if own.node.is_some() {
-        return Err(Refused::new(Kind::LoopIdentity, id, format!("Task {id} exists and is not finished"))
-            .advise("a task is created once: give other work another id"));
-    }
-    Ok(links.depth)
+    Ok((links.depth, own))
 }
 
 /// What a proposal hangs on, looked up and found sound.
