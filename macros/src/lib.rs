@@ -317,6 +317,7 @@ pub fn budgeted(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `max_duration = "30m"` | no step later than this after the task was opened. Checked at steps: it never interrupts a body | configured, else 30 minutes |
 /// | `max_cost = "5.00 USD"` | how much money | no limit |
 /// | `on_exceed = "return"` or `"exit"` | return what refuses the task, or end the process | `"return"` |
+/// | `durable = true` | state, tree and account are kept in the ledger, and go on after a crash | `false`: in memory |
 ///
 /// `action`, `with`, `refused` and `crate` are explained at [`boundary`](macro@boundary). `kind` and `agent` take what has `Display`.
 ///

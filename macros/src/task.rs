@@ -29,9 +29,6 @@ impl Task {
                 "`#[task(…)]` needs an id, which says which piece of work this is: `id = \"order_id\"`, the name of a parameter",
             );
         }
-        if args.has("durable") {
-            errors.at(args.span, "`durable` is not yet available");
-        }
         let (limits, _) = limits(&mut args, runtime, errors);
         Task {
             id: args.take_expr("id").and_then(|expr| Key::read(expr, Of::Task, errors)),

@@ -1,5 +1,6 @@
 //! Tasks through the attribute: where they stand, what their accounts count, and what may be opened where.
 
+mod durable;
 mod entering;
 mod shapes;
 mod steps;

@@ -14,7 +14,7 @@ mod left;
 mod spent;
 mod tracker;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, Used};
 pub use clock::{Clock, Stamp};
 pub use cost::{Cost, IntoCost, InvalidCost};
 pub use handle::{Budget, Reservation};

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 
@@ -13,14 +13,14 @@ use super::call::{Bare, Call, Handover, Once, Plain};
 use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
 use super::reconcile::NeverAsked;
-use super::run::Run;
+use super::run::{self, Run};
 use super::site::{Asked, Passed};
 use super::steps::{self, Begun, Finish, Layer, Next};
 use crate::authority::desk::Answered;
-use crate::ledger::{Claimed, Doubt, Reconciled, Settled, Ticket};
+use crate::ledger::{Claimed, Doubt, Reconciled, Settled, TaskAnswer, Ticket};
 use crate::outcome::{Outcome, Replay};
 use crate::refused::Refused;
-use crate::scope::{self, Frame};
+use crate::scope::{self, Frame, Payment};
 
 /// A guarded, claiming call of an async function.
 pub fn once<R: Replay, K: Asked>(
@@ -75,12 +75,16 @@ pin_project! {
 
 enum Stage<R> {
     New(Bare),
+    Entering(Begun, Ticket<TaskAnswer>),
+    Paying(Begun, Payment),
     Asking(Begun, Ticket<Answered>),
     Claiming(Begun, Ticket<Claimed>),
     Reconciling(Begun, Box<Doubt>, Option<Frame>),
     /// The frame is here between polls, and on the stack during them.
     Running(Begun, Option<Frame>),
     Settling(Begun, Ticket<Settled>, R),
+    /// Its task is being left.
+    Leaving(Ticket<TaskAnswer>, R),
     Over(PhantomData<fn() -> R>),
 }
 
@@ -117,11 +121,21 @@ where
             return Poll::Pending;
         };
         *this.stage = Stage::Over(PhantomData);
-        match (run, &driven) {
-            (Some(run), Ok(result)) => run.leave(result.is_success()),
-            (Some(run), Err(refused)) => run.refused(refused),
-            (None, _) => {}
-        }
+        let driven = match (run, driven) {
+            (Some(run), Ok(result)) => match run.leave(result.is_success()) {
+                Some(ticket) => {
+                    *this.stage = Stage::Leaving(ticket, result);
+                    let unused = &mut None;
+                    ready!(drive(this.stage, unused, this.layer, this.handover, this.reconcile, this.body, cx))
+                }
+                None => Ok(result),
+            },
+            (Some(run), Err(refused)) => {
+                run.refused(&refused);
+                Err(refused)
+            }
+            (None, driven) => driven,
+        };
         Poll::Ready(match driven {
             Ok(result) => result,
             Err(refused) => match this.refuse.take() {
@@ -147,12 +161,31 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
         let next = match std::mem::replace(stage, Stage::Over(PhantomData)) {
             Stage::New(call) => {
                 let mut begun = steps::begin(call)?;
-                *run = begun.take_run();
-                match begun.ask() {
-                    Some(ticket) => Stage::Asking(begun, ticket),
-                    None => claim(begun, run, layer, handover)?,
+                match begun.entering() {
+                    Some(ticket) => Stage::Entering(begun, ticket),
+                    None => pay(begun, run, layer, handover)?,
                 }
             }
+            Stage::Entering(mut begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
+                Poll::Ready(answer) => {
+                    begun.entered(answer)?;
+                    pay(begun, run, layer, handover)?
+                }
+                Poll::Pending => {
+                    *stage = Stage::Entering(begun, ticket);
+                    return Poll::Pending;
+                }
+            },
+            Stage::Paying(begun, mut payment) => match Pin::new(&mut payment).poll(cx) {
+                Poll::Ready(paid) => {
+                    begun.paid(paid)?;
+                    ask(begun, run, layer, handover)?
+                }
+                Poll::Pending => {
+                    *stage = Stage::Paying(begun, payment);
+                    return Poll::Pending;
+                }
+            },
             Stage::Asking(begun, mut ticket) => match Pin::new(&mut ticket).poll(cx) {
                 Poll::Ready(answered) => {
                     begun.answered(answered)?;
@@ -218,10 +251,45 @@ fn drive<R, L: Layer<R>, F: Future<Output = R>>(
                     return Poll::Pending;
                 }
             },
+            Stage::Leaving(mut ticket, result) => match Pin::new(&mut ticket).poll(cx) {
+                Poll::Ready(answer) => {
+                    run::left(answer);
+                    return Poll::Ready(Ok(result));
+                }
+                Poll::Pending => {
+                    *stage = Stage::Leaving(ticket, result);
+                    return Poll::Pending;
+                }
+            },
             Stage::Over(_) => panic!("a guarded call was polled after it had returned"),
         };
         *stage = next;
     }
+}
+
+fn pay<R, L: Layer<R>>(
+    mut begun: Begun,
+    run: &mut Option<Box<Run>>,
+    layer: &mut L,
+    handover: &mut Option<Arc<Handover>>,
+) -> Result<Stage<R>, Refused> {
+    *run = begun.take_run();
+    Ok(match begun.owed() {
+        Some(payment) => Stage::Paying(begun, payment),
+        None => ask(begun, run, layer, handover)?,
+    })
+}
+
+fn ask<R, L: Layer<R>>(
+    mut begun: Begun,
+    run: &mut Option<Box<Run>>,
+    layer: &mut L,
+    handover: &mut Option<Arc<Handover>>,
+) -> Result<Stage<R>, Refused> {
+    Ok(match begun.ask() {
+        Some(ticket) => Stage::Asking(begun, ticket),
+        None => claim(begun, run, layer, handover)?,
+    })
 }
 
 fn claim<R, L: Layer<R>>(

@@ -59,6 +59,7 @@ pub(super) struct Task {
     /// What the attribute states.
     pub(super) limits: Limits,
     pub(super) on_exceed: OnRefusal,
+    pub(super) durable: bool,
 }
 
 impl Facts {
@@ -146,7 +147,15 @@ impl<K> Site<K> {
 
     /// The function opens a task.
     pub const fn task(mut self, limits: Limits, on_exceed: OnRefusal) -> Self {
-        self.facts.task = Some(Task { limits, on_exceed });
+        self.facts.task = Some(Task { limits, on_exceed, durable: false });
+        self
+    }
+
+    /// The task that the function opens is kept in the ledger.
+    pub const fn durable(mut self) -> Self {
+        if let Some(task) = &mut self.facts.task {
+            task.durable = true;
+        }
         self
     }
 

@@ -5,6 +5,7 @@ use super::claim::Claim;
 use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
 use super::reconcile::never_asked;
+use super::run;
 use super::site::{Asked, Passed};
 use super::steps::{self, Begun, Finish, Layer, Next};
 use crate::ledger::{Doubt, Reconciled};
@@ -67,11 +68,18 @@ fn drive<R: Outcome, L: Layer<R>>(
     reconcile: impl FnOnce(&Doubt) -> Reconciled<L::Value>,
     body: impl FnOnce(&L, Passed) -> R,
 ) -> Result<R, Refused> {
+    if let Some(ticket) = begun.entering() {
+        begun.entered(ticket.wait())?;
+    }
     let Some(mut run) = begun.take_run() else { return drive_in_task(begun, layer, reconcile, body, || {}) };
     // A panic unwinds through here, and the drop of the run leaves the task blocked.
     let driven = drive_in_task(begun, layer, reconcile, body, || run.start());
     match &driven {
-        Ok(result) => run.leave(result.is_success()),
+        Ok(result) => {
+            if let Some(ticket) = run.leave(result.is_success()) {
+                run::left(ticket.wait());
+            }
+        }
         Err(refused) => run.refused(refused),
     }
     driven
@@ -84,6 +92,9 @@ fn drive_in_task<R, L: Layer<R>>(
     body: impl FnOnce(&L, Passed) -> R,
     start: impl FnOnce(),
 ) -> Result<R, Refused> {
+    if let Some(payment) = begun.owed() {
+        begun.paid(payment.wait())?;
+    }
     if let Some(ticket) = begun.ask() {
         begun.answered(ticket.wait())?;
     }

@@ -5,8 +5,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::budget::{Account, Limits};
+use super::keeper::{Keeper, Owed};
+use crate::budget::{Account, Limits, Used};
 use crate::refused::{Kind, Refused};
+use crate::tasks::Opening;
 
 /// A task's or scope's accounts.
 #[derive(Debug)]
@@ -29,11 +31,15 @@ impl Scope {
         Scope { number: next_number(), holder, own, task: None, accounts: RwLock::default() }
     }
 
-    /// The one of the task `id`, which is being entered.
-    pub(crate) fn of_task(id: &str, limits: Limits) -> Self {
+    /// The one of the task `id`, which is being entered. `durable`: as far as it is on record.
+    pub(crate) fn of_task(opening: &Opening<'_>, durable: Option<(Used, Keeper)>) -> Self {
+        let &Opening { id, agent, kind, limits, .. } = opening;
         let holder = format!("the task `{id}`");
-        let own = Some(Account::open(holder.clone(), limits));
-        let task = OfTask { id: id.into(), open: AtomicBool::new(true) };
+        let own = Some(match durable {
+            None => Account::open(holder.clone(), limits),
+            Some((used, keeper)) => Account::kept(holder.clone(), limits, used, keeper),
+        });
+        let task = OfTask { id: id.into(), agent: agent.into(), kind: kind.into(), open: AtomicBool::new(true) };
         Scope { number: next_number(), holder, own, task: Some(task), accounts: RwLock::default() }
     }
 
@@ -50,13 +56,22 @@ impl Scope {
 
     /// One step, `depth` guarded calls deep.
     #[inline]
-    pub(super) fn step(&self, action: &str, depth: u64) -> Result<(), Refused> {
+    pub(super) fn step(&self, action: &str, depth: u64, owed: &mut Owed) -> Result<(), Refused> {
         if let Some(task) = &self.task
             && !task.open.load(Ordering::Acquire)
         {
             return Err(task.has_ended(action));
         }
-        self.own.as_ref().map_or(Ok(()), |account| account.step(action, depth))
+        let Some(account) = &self.own else { return Ok(()) };
+        if let Some(keeper) = account.keeper() {
+            owed.step(keeper);
+        }
+        account.step(action, depth)
+    }
+
+    /// Where its account is on record.
+    pub(crate) fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.own.as_ref()?.keeper()
     }
 
     pub(crate) fn task(&self) -> Option<&OfTask> {
@@ -89,6 +104,8 @@ impl Scope {
 #[derive(Debug)]
 pub(crate) struct OfTask {
     pub(crate) id: Box<str>,
+    pub(crate) agent: Box<str>,
+    pub(crate) kind: Box<str>,
     /// It is in progress. Work that was spawned in it and outlives that takes no more steps.
     open: AtomicBool,
 }

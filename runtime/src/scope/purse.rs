@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::keeper::{Owed, signed};
 use super::stack::{Frame, accounts, nearest, thread_is_ending};
 use crate::budget::{Account, Cost};
 use crate::refused::{Kind, Refused};
@@ -15,9 +16,23 @@ pub(crate) struct Purse {
     charged: AtomicU64,
     /// Once the body has started, only `charge` can make the call cheaper.
     started: AtomicBool,
+    /// What is set aside is on the ledgers of the durable tasks as well.
+    recorded: AtomicBool,
 }
 
 impl Purse {
+    /// What is to be put on record of it.
+    pub(crate) fn owe(&self, owed: &mut Owed) {
+        for keeper in self.accounts.iter().filter_map(|account| account.keeper()) {
+            owed.money(keeper, self.amount);
+        }
+    }
+
+    /// It is on record.
+    pub(crate) fn is_recorded(&self) {
+        self.recorded.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn start(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
@@ -53,6 +68,11 @@ impl Drop for Purse {
         };
         for account in &self.accounts {
             account.give_back(Cost::from_micros_in(unused, self.amount));
+            if *self.recorded.get_mut()
+                && let Some(keeper) = account.keeper()
+            {
+                keeper.book(-signed(unused));
+            }
         }
     }
 }
@@ -63,8 +83,13 @@ pub(crate) fn reserve<'a>(
     cost: Cost,
     own: impl IntoIterator<Item = &'a Arc<Account>>,
 ) -> Result<Arc<Purse>, Refused> {
-    let mut purse =
-        Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
+    let mut purse = Purse {
+        amount: cost,
+        accounts: Vec::new(),
+        charged: AtomicU64::new(0),
+        started: AtomicBool::new(false),
+        recorded: AtomicBool::new(false),
+    };
     for account in
         accounts_of_money(action)?.into_iter().chain(own.into_iter().filter(|own| own.limits_money()).cloned())
     {
@@ -83,7 +108,14 @@ fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
 fn spend(accounts: &[Arc<Account>], action: &str, cost: Cost) -> Result<(), Refused> {
     let mut first_refusal = Ok(());
     for account in accounts {
-        first_refusal = first_refusal.and(account.spend(action, cost));
+        let spent = account.spend(action, cost);
+        // Of a foreign currency nothing is booked.
+        if let Some(keeper) = account.keeper()
+            && spent.as_ref().err().is_none_or(|refused| refused.kind() != Kind::InvalidArgument)
+        {
+            keeper.book(signed(cost.micros()));
+        }
+        first_refusal = first_refusal.and(spent);
     }
     first_refusal
 }

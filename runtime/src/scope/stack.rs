@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::accounts::{Recent, Scope};
+use super::keeper::Owed;
 use super::purse::Purse;
 use crate::budget::{Account, Limits, Per};
 use crate::gate::Portcullis;
@@ -98,21 +99,39 @@ pub(crate) struct Own<'a> {
     pub(crate) task: Option<&'a Scope>,
 }
 
-/// Charges one step to every account in whose scope the call happens. On success, the account that the call's own frame carries.
-pub(crate) fn step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+/// A step that every account in memory has let through.
+pub(crate) struct Stepped {
+    /// What the call's own frame carries.
+    pub(crate) account: Option<Arc<Account>>,
+    /// What is to be put on record first.
+    pub(crate) owed: Owed,
+}
+
+/// Charges one step to every account in whose scope the call happens.
+pub(crate) fn step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Stepped, Refused> {
     AMBIENT
         .try_with(|ambient| ambient.borrow_mut().step(gate, action, own))
         .unwrap_or_else(|_| Err(thread_is_ending(action)))
 }
 
+/// A step with nothing to wait for, or nearly.
+pub(crate) enum Step {
+    Taken(Pop),
+    /// Once that is paid, the frame is to be pushed.
+    Owes(CallFrame, Owed),
+}
+
 /// The same, and pushes the frame at once: for a call that has nothing to wait for before its body.
-pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Pop, Refused> {
+pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Step, Refused> {
     AMBIENT
         .try_with(|ambient| {
             let mut ambient = ambient.borrow_mut();
-            let account = ambient.step(gate, action, own)?;
+            let Stepped { account, owed } = ambient.step(gate, action, own)?;
+            if !owed.is_nothing() {
+                return Ok(Step::Owes(CallFrame { account, rest: None }, owed));
+            }
             ambient.frames.push(Frame::Call(CallFrame { account, rest: None }));
-            Ok(Pop { pushed: true })
+            Ok(Step::Taken(Pop { pushed: true }))
         })
         .unwrap_or_else(|_| Err(thread_is_ending(action)))
 }
@@ -120,19 +139,20 @@ pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) 
 impl Ambient {
     /// Every account counts the step, also when another one refuses it; the innermost refusal is the one that is returned.
     #[inline]
-    fn step(&mut self, gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+    fn step(&mut self, gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Stepped, Refused> {
         let Ambient { frames, recent } = self;
         let own = own.map(|own| open(gate, frames, recent, &own)).transpose()?;
         let mut own_is_below = false;
         let mut depth = 1;
         let mut first_refusal = Ok(());
+        let mut owed = Owed::default();
         for frame in frames.iter().rev() {
             let result = match frame {
                 Frame::Gate(_) => Ok(()),
-                Frame::Scope(scope) => scope.step(action, depth),
+                Frame::Scope(scope) => scope.step(action, depth, &mut owed),
                 Frame::Call(call) => {
                     // Its task is inside of the call.
-                    let in_task = call.task().map_or(Ok(()), |task| task.step(action, depth));
+                    let in_task = call.task().map_or(Ok(()), |task| task.step(action, depth, &mut owed));
                     depth += 1;
                     in_task.and(call.account.as_ref().map_or(Ok(()), |account| {
                         own_is_below |= own.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
@@ -142,10 +162,11 @@ impl Ambient {
             };
             first_refusal = first_refusal.and(result);
         }
-        match own {
+        let account = match own {
             Some(own) if !own_is_below => own.step(action, 1).and(first_refusal).map(|()| Some(own)),
             Some(_) | None => first_refusal.map(|()| None),
-        }
+        };
+        account.map(|account| Stepped { account, owed })
     }
 }
 
@@ -203,14 +224,13 @@ pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
     nearest(same).flatten().is_some()
 }
 
-/// The nearest task around.
-pub(crate) fn task_around() -> Option<Arc<Scope>> {
+/// The tasks around, the nearest one first.
+pub(crate) fn tasks_around() -> Vec<Arc<Scope>> {
     let task = |frame: &Frame| match frame {
-        Frame::Scope(scope) => scope.task().is_some().then(|| Arc::clone(scope)),
         Frame::Call(call) => call.task().cloned(),
-        Frame::Gate(_) => None,
+        Frame::Scope(_) | Frame::Gate(_) => None,
     };
-    nearest(task).flatten()
+    AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(task).collect()).unwrap_or_default()
 }
 
 /// The gate of the nearest `gate.scope(…)`.
@@ -236,6 +256,11 @@ pub(crate) fn poll_within<R>(frame: &mut Option<Frame>, poll: impl FnOnce() -> R
     let polled = poll();
     *frame = visit.and_then(Visit::end);
     polled
+}
+
+/// Pushes a frame until the answer is dropped.
+pub(crate) fn pushed(frame: CallFrame) -> Pop {
+    Pop { pushed: push(Frame::Call(frame)) }
 }
 
 /// A thread whose stack is gone refuses every guarded call, so nothing is lost there without the frame.

@@ -13,6 +13,8 @@ use super::lifecycle::{By, Change, Lifecycle, TaskState};
 use super::loops::{Detector, Proposal};
 use crate::budget::{Left, Limits};
 use crate::gate::Portcullis;
+use crate::ledger::tasks::CancelTask;
+use crate::ledger::{TaskAnswer, TaskRequest};
 use crate::refused::{Kind, Refused};
 use crate::scope::Scope;
 
@@ -56,13 +58,13 @@ impl Register {
 
     /// Enters a task: the loop check, and `in_progress`.
     pub(crate) fn enter(&self, opening: &Opening<'_>) -> Result<Arc<Scope>, Refused> {
-        let &Opening { id, agent, kind, limits, .. } = opening;
+        let &Opening { id, agent, kind, .. } = opening;
         let mut tasks = self.lock();
         let open = tasks.get(id).and_then(|entry| Some((entry, entry.scope.as_ref()?)));
         let Some((entry, scope)) = open else {
             // What has ended is refused here.
             self.loops.admit(&opening.proposal())?;
-            let entry = Entry { lifecycle: Lifecycle::new(id)?, scope: Some(Arc::new(Scope::of_task(id, limits))) };
+            let entry = Entry { lifecycle: Lifecycle::new(id)?, scope: Some(Arc::new(Scope::of_task(opening, None))) };
             entry.start(agent)?;
             let scope = entry.scope.clone();
             tasks.insert(id.into(), entry);
@@ -84,6 +86,17 @@ impl Register {
             task.set_open(true);
         }
         Ok(scope)
+    }
+
+    /// Remembers a task that a ledger has let in: tasks in memory may be its children.
+    pub(crate) fn remember(&self, opening: &Opening<'_>, depth: u64) {
+        let &Opening { id, agent, kind, .. } = opening;
+        // The ledger's record is the one that counts; one that this process has already says the same.
+        let _ = self.loops.register(&Proposal::new(id, agent, kind).depth(depth));
+    }
+
+    pub(crate) fn max_depth(&self) -> u64 {
+        self.loops.max_depth()
     }
 
     /// Leaves a task that was entered. One that somebody has ended meanwhile stays as it is.
@@ -188,13 +201,31 @@ impl Tasks {
         account.flatten().map(|account| account.left())
     }
 
-    /// Gives a task up. A body that is running goes on, and its next guarded call is refused as `task_ended`.
+    /// Gives a task up, in memory or (durable tasks) on the gate's ledger, where it blocks. A body that is running goes on, and its next guarded call is refused as `task_ended`.
     ///
     /// # Errors
     /// `unknown_task`; `task_ended` if it is done or cancelled already; `invalid_argument` if the actor is no
     /// [name](super::check_name).
     pub fn cancel(&self, id: &str, by: impl Into<By>) -> Result<Change, Refused> {
-        self.0.register().change(id, TaskState::Cancelled, by.into())
+        let by = by.into();
+        match self.0.register().change(id, TaskState::Cancelled, by.clone()) {
+            Err(refused) if refused.kind() == Kind::UnknownTask => {
+                self.cancel_on_record(id, by).unwrap_or(Err(refused))
+            }
+            changed => changed,
+        }
+    }
+
+    /// `None`: nothing has opened the ledger yet, so nothing of this gate is on record.
+    fn cancel_on_record(&self, id: &str, by: By) -> Option<Result<Change, Refused>> {
+        let store = self.0.opened_ledger()?;
+        Some(match store.task(TaskRequest::Cancel(CancelTask { id: id.into(), by })).wait() {
+            Some(TaskAnswer::Changed(change)) => Ok(change),
+            Some(TaskAnswer::Refused(refused)) => Err(refused),
+            Some(TaskAnswer::Entered(_) | TaskAnswer::Charged) | None => {
+                Err(Refused::new(Kind::LedgerUnavailable, id, "the ledger has stopped without an answer"))
+            }
+        })
     }
 }
 

@@ -37,7 +37,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket, messages,
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, TaskAnswer,
+    TaskRequest, Ticket, messages,
 };
 use crate::refused::{Kind, Refused};
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
@@ -160,6 +161,11 @@ impl Store for PostgresStore {
         let until = Instant::now() + self.0.limits.claim;
         self.0.push(Op::Note(Box::new(Noting { request, reply, until })));
         ticket
+    }
+
+    fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer> {
+        let why = "durable tasks need a ledger in SQLite";
+        Ticket::ready(TaskAnswer::Refused(Refused::new(Kind::InvalidArgument, request.id(), why)))
     }
 
     fn audit(&self, record: AuditRecord) -> Ticket<()> {

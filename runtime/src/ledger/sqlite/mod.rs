@@ -21,13 +21,17 @@ mod parked;
 mod queue;
 mod recent;
 pub(super) mod rows;
+mod tasks;
 mod writer;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
+use super::{
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, TaskAnswer, TaskRequest, Ticket,
+    messages,
+};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
 use engine::Engine;
@@ -92,6 +96,10 @@ impl Store for SqliteStore {
         let (reply, ticket) = Ticket::new();
         self.engine.leave(Op::Note(Box::new(Noting { request, reply })));
         ticket
+    }
+
+    fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer> {
+        Ticket::of(engine::TaskJob { engine: self.engine.clone(), request })
     }
 
     fn audit(&self, record: AuditRecord) -> Ticket<()> {

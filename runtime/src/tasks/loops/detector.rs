@@ -48,6 +48,10 @@ impl Detector {
         Detector { max_depth, records: Mutex::default() }
     }
 
+    pub(crate) fn max_depth(&self) -> u64 {
+        self.max_depth
+    }
+
     /// Asks whether the task may come into being, and how deep it would be. Takes nothing: the answer holds until somebody else's
     /// task is recorded. To create the task, [`admit`](Detector::admit) it.
     ///

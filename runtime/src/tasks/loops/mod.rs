@@ -178,12 +178,7 @@ pub(crate) fn decide_again(
     if let Some(parent) = &links.parent
         && (parent.agent == agent && parent.kind == kind)
     {
-        return Err(Refused::new(
-            Kind::LoopIdentity,
-            id,
-            format!("Agent {agent} is creating a {kind} task for itself while it works on one: its parent is the same"),
-        )
-        .advise("let it finish, or give the task to another agent"));
+        return Err(identical(id, agent, kind));
     }
     if own.finished {
         return Err(finished(id));
@@ -270,6 +265,13 @@ fn unknown(kind: Kind, id: &str, what: &str, name: &str) -> Refused {
 fn finished(id: &str) -> Refused {
     Refused::new(Kind::LoopReprocess, id, format!("Task {id} was finished, and finished tasks are not done again"))
         .advise("give new work a new id")
+}
+
+#[cold]
+pub(crate) fn identical(id: &str, agent: &str, kind: &str) -> Refused {
+    let why =
+        format!("Agent {agent} is creating a {kind} task for itself while it works on one: its parent is the same");
+    Refused::new(Kind::LoopIdentity, id, why).advise("let it finish, or give the task to another agent")
 }
 
 /// How many ancestors a message names.
