@@ -112,7 +112,6 @@ fn piece(id: &str, effects: &Path) -> Result<u32, Refused> {
             Err(refused) => return Err(refused),
         }
     }
-    effect(effects, &format!("done {id}"));
     Ok(taken)
 }
 
@@ -126,7 +125,8 @@ fn work_off(effects: &Path, pieces: u32, first: u32) {
                 Ok(_) => say(&format!("done {id}")),
                 Err(refused) => match refused.kind() {
                     Kind::LoopReprocess => {}
-                    Kind::TaskRunning => open += 1,
+                    // Somebody else is at it; or has taken it over, because this process was not heard of for a while.
+                    Kind::TaskRunning | Kind::Fenced | Kind::TaskEnded => open += 1,
                     _ => say(&format!("trouble {refused}")),
                 },
             }
@@ -134,7 +134,7 @@ fn work_off(effects: &Path, pieces: u32, first: u32) {
         if open == 0 {
             return;
         }
-        // Somebody else is at it, or was, and its death is not known yet.
+        // Or was at it, and its death is not known yet.
         std::thread::sleep(Duration::from_millis(20));
     }
 }

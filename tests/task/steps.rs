@@ -140,12 +140,14 @@ async fn pausing_twice(id: &str) -> Done {
     Ok(7)
 }
 
+type Work = Pin<Box<dyn Future<Output = Result<(), Refused>>>>;
+
 #[test]
 fn work_that_outlives_its_task_takes_no_more_steps() {
     let gate = gate();
     gate.scope_sync(|| {
         #[task(id = "id", on_exceed = "exit")]
-        fn leaves(id: &str, spawned: &mut Option<Pin<Box<dyn Future<Output = Result<(), Refused>>>>>) {
+        fn leaves(id: &str, spawned: &mut Option<Work>) {
             *spawned = Some(Box::pin(async { step() }.in_task()));
         }
         let mut spawned = None;

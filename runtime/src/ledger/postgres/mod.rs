@@ -26,6 +26,7 @@ mod schema;
 mod session;
 mod sql;
 mod target;
+mod tasks;
 mod tls;
 mod trouble;
 mod worker;
@@ -43,6 +44,7 @@ use super::{
 use crate::refused::{Kind, Refused};
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
+use tasks::Tasking;
 use trouble::{Trouble, TroubleKind};
 
 /// What a store allows itself.
@@ -74,6 +76,8 @@ struct Shared {
     limits: Limits,
     /// To the thread, if there is one. The thread ends when this is dropped: with the store and its last open claim.
     sender: Mutex<Option<UnboundedSender<Op>>>,
+    /// The same for tasks, which have a thread of their own.
+    tasks: Mutex<Option<UnboundedSender<Tasking>>>,
     pid: u32,
 }
 
@@ -85,26 +89,40 @@ impl Shared {
 
     /// Queues an operation; one that is not taken resolves its ticket to "unknown" by being dropped.
     fn push(&self, op: Op) {
-        if self.is_foreign() {
-            return;
+        if !self.is_foreign() {
+            send(&self.sender, op, || worker::spawn(self.target.clone(), self.limits));
         }
-        // Nothing in here can panic halfway through a change.
-        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        let op = match &*sender {
-            None => op,
-            Some(thread) => match thread.send(op) {
-                Ok(()) => return,
-                // It has died.
-                Err(back) => back.0,
-            },
-        };
-        match worker::spawn(self.target.clone(), self.limits) {
-            Ok(thread) => {
-                let _ = thread.send(op);
-                *sender = Some(thread);
-            }
-            Err(error) => tracing::error!(%error, "the ledger's thread can't be started"),
+    }
+
+    fn push_task(&self, tasking: Tasking) {
+        if !self.is_foreign() {
+            send(&self.tasks, tasking, || tasks::spawn(self.target.clone(), self.limits));
         }
+    }
+}
+
+/// Gives `op` to the thread; `spawn` starts one if there is none.
+fn send<T>(
+    sender: &Mutex<Option<UnboundedSender<T>>>,
+    op: T,
+    spawn: impl FnOnce() -> std::io::Result<UnboundedSender<T>>,
+) {
+    // Nothing in here can panic halfway through a change.
+    let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+    let op = match &*sender {
+        None => op,
+        Some(thread) => match thread.send(op) {
+            Ok(()) => return,
+            // It has died.
+            Err(back) => back.0,
+        },
+    };
+    match spawn() {
+        Ok(thread) => {
+            let _ = thread.send(op);
+            *sender = Some(thread);
+        }
+        Err(error) => tracing::error!(%error, "the ledger's thread can't be started"),
     }
 }
 
@@ -164,8 +182,28 @@ impl Store for PostgresStore {
     }
 
     fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer> {
-        let why = "durable tasks need a ledger in SQLite";
-        Ticket::ready(TaskAnswer::Refused(Refused::new(Kind::InvalidArgument, request.id(), why)))
+        if self.0.is_foreign() {
+            let refused = forked().refuse(request.id(), "the ledger can't be used");
+            return Ticket::ready(TaskAnswer::Refused(refused));
+        }
+        let now = Instant::now();
+        let (reply, ticket) = match &request {
+            TaskRequest::Enter(enter) => {
+                let (shared, id, agent) = (self.0.clone(), enter.id.clone(), enter.agent.clone());
+                Ticket::returning(move |answer| match answer {
+                    TaskAnswer::Entered(entered) => {
+                        let request = TaskRequest::given_up(entered, id, agent);
+                        let until = Instant::now() + shared.limits.settle;
+                        shared.push_task(Tasking { request, reply: Ticket::new().0, until });
+                    }
+                    TaskAnswer::Charged | TaskAnswer::Changed(_) | TaskAnswer::Refused(_) => {}
+                })
+            }
+            TaskRequest::Charge(_) | TaskRequest::Leave(_) | TaskRequest::Cancel(_) => Ticket::new(),
+        };
+        let patience = if let TaskRequest::Leave(_) = &request { self.0.limits.settle } else { self.0.limits.claim };
+        self.0.push_task(Tasking { request, reply, until: now + patience });
+        ticket
     }
 
     fn audit(&self, record: AuditRecord) -> Ticket<()> {
@@ -198,5 +236,11 @@ pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused
             .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
     })?;
     let (limits, pid) = (Limits::new(lease), std::process::id());
-    Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, sender: Mutex::new(None), pid }))))
+    Ok(Arc::new(PostgresStore(Arc::new(Shared {
+        target,
+        limits,
+        sender: Mutex::new(None),
+        tasks: Mutex::new(None),
+        pid,
+    }))))
 }
