@@ -7,7 +7,7 @@ use portcullis::authority::Device;
 use portcullis::ledger::ClaimState;
 
 use crate::output::Failure;
-use crate::{manual, tasks};
+use crate::{manual, task, tasks};
 
 /// Devices, the halt switch, the ledger and the lint of portcullis, and what it says of tasks.
 #[derive(Debug, Parser)]
@@ -41,6 +41,11 @@ pub(crate) enum Command {
     Ledger {
         #[command(subcommand)]
         act: LedgerAct,
+    },
+    /// Durable tasks: where they stand, and what they have used.
+    Task {
+        #[command(subcommand)]
+        act: task::TaskAct,
     },
     /// Make clippy refuse raw effects outside of guarded functions.
     ///
@@ -211,6 +216,14 @@ impl From<State> for ClaimState {
             State::Open => ClaimState::Open,
             State::Expired => ClaimState::Expired,
         }
+    }
+}
+
+/// The same for what knows PostgreSQL too.
+pub(crate) fn any_ledger_url(named: Option<String>) -> Result<String, Failure> {
+    match named {
+        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => Ok(url),
+        named => ledger_url(named),
     }
 }
 

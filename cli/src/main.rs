@@ -9,6 +9,7 @@ mod ledger;
 mod lint;
 mod manual;
 mod output;
+mod task;
 mod tasks;
 
 use std::process::ExitCode;
@@ -30,11 +31,12 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Printed, Failure> {
     let Args { ledger, json: _, command } = args;
-    let url = || args::ledger_url(ledger);
+    let url = || args::ledger_url(ledger.clone());
     match command {
         Command::Device { act } => device::run(&url()?, act),
         Command::Halt { act } => halt::run(&url()?, act),
         Command::Ledger { act } => ledger::run(&url()?, act),
+        Command::Task { act } => task::run(&args::any_ledger_url(ledger)?, act),
         Command::Lint(act) => lint::run(&act),
         Command::Tasks(question) => tasks::run(question),
         Command::Manual(page) => manual::run(page),

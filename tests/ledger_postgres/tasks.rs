@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use portcullis::ledger::{TaskBook, TaskFilter};
 use portcullis::task;
+use portcullis::tasks::lifecycle::TaskState;
 
 use super::*;
 
@@ -20,8 +22,16 @@ fn a_task_killed_at_its_30th_of_50_steps_is_refused_after_20_more() {
     assert_eq!(room.effects()["t"], 50);
     let told = room.start_tasks(&["steps-async", "t", "1"]).hear();
     assert!(told.starts_with("budget_steps "), "{told}");
-    let history = room.sql("SELECT from_state || '>' || to_state FROM portcullis.task_change ORDER BY id");
-    assert_eq!(history, ["1>2", "2>4", "4>2", "2>4"]);
+    // Seen from outside.
+    let book = TaskBook::open(&room.url).unwrap();
+    let seen = book.find("t").unwrap().unwrap();
+    assert_eq!((seen.steps, seen.limits.max_steps(), seen.entries, seen.is_orphaned()), (51, Some(50), 2, false));
+    let ways: Vec<_> =
+        book.history("t").unwrap().iter().map(|change| format!("{}>{}", change.from, change.to)).collect();
+    assert_eq!(ways, ["todo>in_progress", "in_progress>blocked", "blocked>in_progress", "in_progress>blocked"]);
+    let below = book.list(&TaskFilter::new().below("t").state(TaskState::Blocked)).unwrap();
+    assert_eq!(below.iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["t"]);
+    assert!(book.list(&TaskFilter::new().kind("other")).unwrap().is_empty());
 }
 
 /// Once the lease of the one before has lapsed.

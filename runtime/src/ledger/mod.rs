@@ -45,6 +45,7 @@ pub(crate) use receipts::Receipts;
 pub use receipts::{Seal, Sealing};
 pub(crate) use rules::Ways;
 pub(crate) use tasks::{TaskAnswer, TaskRequest};
+pub use tasks::{TaskBook, TaskFilter, TaskOwner, TaskRecord};
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -224,6 +225,21 @@ pub(crate) fn open(url: &str, lease: Duration) -> Result<std::sync::Arc<dyn Stor
         "postgres" | "postgresql" => Err(missing("postgres")),
         #[cfg(feature = "sqlite")]
         _ => sqlite::open(url),
+        #[cfg(not(feature = "sqlite"))]
+        _ => Err(missing("sqlite")),
+    }
+}
+
+/// The tasks of the ledger that `url` names, to be looked at.
+fn open_tasks(url: &str) -> Result<Box<dyn tasks::ReadTasks>, Refused> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::open_tasks(url),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(missing("postgres")),
+        #[cfg(feature = "sqlite")]
+        _ => sqlite::open_tasks(url),
         #[cfg(not(feature = "sqlite"))]
         _ => Err(missing("sqlite")),
     }

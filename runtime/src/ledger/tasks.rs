@@ -7,7 +7,7 @@
 //!    changes nothing any more: its epoch is outdated.
 //! 4. What has ended is remembered for ever.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::budget::{Limits, Used};
@@ -15,6 +15,11 @@ use crate::refused::{Kind, Refused};
 use crate::tasks::Opening;
 use crate::tasks::lifecycle::{By, Change, TaskState};
 use crate::tasks::loops::{Known, Proposal};
+
+mod book;
+
+pub(crate) use book::{Columns, ReadTasks, not_a_url};
+pub use book::{TaskBook, TaskFilter, TaskOwner, TaskRecord};
 
 /// An operation on tasks, on its way to the store.
 #[derive(Clone, Debug)]
@@ -159,6 +164,10 @@ pub(crate) fn taken_over(pid: Option<u32>) -> By {
 /// As it is stored.
 pub(crate) fn notes(change: &Change) -> Option<String> {
     (!change.notes.is_empty()).then(|| Value::Object(change.notes.clone()).to_string())
+}
+
+pub(crate) fn read_notes(stored: Option<&str>) -> Map<String, Value> {
+    stored.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// As the column `state` holds it.

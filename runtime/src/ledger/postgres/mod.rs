@@ -229,6 +229,8 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
+pub(super) use tasks::open as open_tasks;
+
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.
 pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused> {
     let target = Target::from_url(url).map_err(|trouble| {

@@ -143,6 +143,8 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
     Ok(Arc::new(SqliteStore::new(place, Limits::default())))
 }
 
+pub(super) use tasks::open as open_tasks;
+
 /// A store that forgets everything with the process: for tests.
 #[cfg(any(test, feature = "testing"))]
 pub(super) fn open_in_memory() -> Arc<dyn Store> {

@@ -16,6 +16,10 @@ use crate::sqlite::{OwnerId, Trouble, TroubleKind, holder, millis, now_ms};
 use crate::tasks::lifecycle::{By, Change, TaskState};
 use crate::tasks::loops::{Known, Node, Nodes, decide_again};
 
+mod book;
+
+pub(in crate::ledger) use book::open;
+
 /// One operation, inside a write transaction.
 pub(super) fn one(context: &Context<'_>, request: &TaskRequest) -> Result<TaskAnswer, Trouble> {
     let answer = match request {
@@ -45,12 +49,7 @@ fn find(connection: &Connection, name: &str) -> Result<Option<Row>, Trouble> {
              FROM task WHERE name = ?1",
         )?
         .query_row([name], |row| {
-            let moment = Stamp {
-                boot: row.get(9)?,
-                since_boot: duration(row.get(10)?),
-                wall: UNIX_EPOCH + duration(row.get(11)?),
-            };
-            let elapsed = duration(row.get(8)?).saturating_add(Stamp::now().since(&moment));
+            let elapsed = elapsed(row, 8)?;
             let used = Used {
                 steps: row.get::<_, i64>(6)?.unsigned_abs(),
                 micros: row.get::<_, i64>(7)?.unsigned_abs(),
@@ -71,6 +70,16 @@ fn find(connection: &Connection, name: &str) -> Result<Option<Row>, Trouble> {
         })
         .optional()?;
     found.map(|(code, row)| Ok(Row { state: state(code)?, ..row })).transpose()
+}
+
+/// For how long a task has been open: what was written of it, in four columns from `first` on, and the time since.
+fn elapsed(row: &rusqlite::Row<'_>, first: usize) -> Result<Duration, rusqlite::Error> {
+    let moment = Stamp {
+        boot: row.get(first + 1)?,
+        since_boot: duration(row.get(first + 2)?),
+        wall: UNIX_EPOCH + duration(row.get(first + 3)?),
+    };
+    Ok(duration(row.get(first)?).saturating_add(Stamp::now().since(&moment)))
 }
 
 fn state(code: i64) -> Result<TaskState, Trouble> {

@@ -22,7 +22,10 @@ use super::target::Target;
 use super::trouble::{Certainty, Trouble, TroubleKind};
 use rows::Written;
 
+mod book;
 mod rows;
+
+pub(in crate::ledger) use book::open;
 
 /// How many are sent together at most.
 const BATCH: usize = 256;

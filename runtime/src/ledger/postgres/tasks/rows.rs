@@ -379,12 +379,12 @@ fn refuse(refused: Refused) -> Written {
     Written::Answer(TaskAnswer::Refused(refused))
 }
 
-fn state(code: i16) -> Result<TaskState, Trouble> {
+pub(super) fn state(code: i16) -> Result<TaskState, Trouble> {
     read_state(code.into())
         .ok_or_else(|| Trouble::new(TroubleKind::Statement, format!("a task is in the unknown state {code}")))
 }
 
-fn code(state: TaskState) -> i16 {
+pub(super) fn code(state: TaskState) -> i16 {
     i16::try_from(state_code(state)).unwrap_or(-1)
 }
 
