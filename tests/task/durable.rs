@@ -227,3 +227,56 @@ fn an_error_a_panic_and_a_dropped_future_block_it_on_record() {
     let ended = "SELECT name || ' ' || coalesce(notes, '-') FROM task_change JOIN task ON task.id = task WHERE to_state = 4 ORDER BY name";
     assert_eq!(room.sql(ended), [r#"e {"ended":"err"}"#, r#"f {"ended":"dropped"}"#, r#"p {"ended":"panic"}"#]);
 }
+
+#[test]
+fn a_gate_for_tests_keeps_them_as_long_as_it_lives() {
+    let gate = gate();
+    gate.scope_sync(|| {
+        refused(durable("t", "one", &|| (0..51).try_for_each(|_| step()).map(|()| 7)), Kind::BudgetSteps);
+        refused(durable("t", "one", &|| Ok(7)), Kind::BudgetSteps);
+        durable("u", "one", &|| (0..50).try_for_each(|_| step()).map(|()| 7)).unwrap();
+        refused(durable("u", "one", &|| Ok(7)), Kind::LoopReprocess);
+    });
+}
+
+#[test]
+fn one_is_cancelled_on_record_and_its_next_step_is_refused() {
+    let room = Room::new();
+    let gate = room.gate();
+    gate.scope_sync(|| {
+        let refusal = durable("t", "one", &|| {
+            step()?;
+            let change = gate.tasks().cancel("t", "a person")?;
+            assert_eq!(change.to, TaskState::Cancelled);
+            step().map(|()| 7)
+        });
+        refused(refusal, Kind::TaskEnded);
+        refused(durable("t", "one", &|| Ok(7)), Kind::LoopReprocess);
+        refused(gate.tasks().cancel("t", "a person"), Kind::TaskEnded);
+        refused(gate.tasks().cancel("nobody", "a person"), Kind::UnknownTask);
+    });
+}
+
+#[test]
+fn a_step_that_can_not_be_put_on_record_is_not_taken() {
+    let room = Room::new();
+    let gate = room.gate();
+    let mut taken = 0;
+    gate.scope_sync(|| {
+        let refusal = durable_once("t", &mut || {
+            step()?;
+            taken += 1;
+            std::fs::remove_file(&room.ledger).unwrap();
+            step()?;
+            taken += 1;
+            Ok(7)
+        });
+        refused(refusal, Kind::LedgerUnavailable);
+    });
+    assert_eq!(taken, 1);
+}
+
+#[task(id = "id", durable = true)]
+fn durable_once(id: &str, inside: &mut dyn FnMut() -> Done) -> Done {
+    inside()
+}

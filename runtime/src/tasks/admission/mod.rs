@@ -14,7 +14,7 @@ use crate::refused::{Kind, Refused};
 use crate::tasks::name::is_blank;
 
 mod agent;
-mod idle;
+pub(crate) mod idle;
 
 pub use agent::{Agent, Request};
 pub use idle::{Asleep, Idle};
