@@ -340,8 +340,9 @@ pub fn budgeted(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # Errors
 ///
 /// `loop_depth`, `loop_cycle`, `loop_identity`, `loop_reprocess`, `loop_unknown_parent`, `loop_invalid`, `task_running`, `already_started`
-/// (the id is on record as another kind of work), and the account's `budget_steps`, `budget_depth`, `budget_duration` and `budget_cost`. The
-/// return type must be able to carry one, unless `on_exceed = "exit"`.
+/// (the id is on record as another kind of work), and the account's `budget_steps`, `budget_depth`, `budget_duration` and `budget_cost`;
+/// with `durable = true` also `ledger_unavailable` and `idle` (`portcullis sleep`). The return type must be able to carry one, unless
+/// `on_exceed = "exit"`.
 #[proc_macro_attribute]
 pub fn task(args: TokenStream, item: TokenStream) -> TokenStream {
     family::guard(Guard::Task, args.into(), item.into()).into()

@@ -53,6 +53,9 @@ pub(super) fn enter(gate: &Portcullis, facts: &Facts, action: &str, naming: Nami
     let parent = nearest.map(|task| &*task.id);
     let opening = Opening { id: &id, agent: &agent, kind: &kind, parent, limits: gate.task_limits(limits) };
     if !durable {
+        if let (Some(task), Some(_)) = (nearest, around.first().and_then(|around| around.keeper())) {
+            gate.register().remember(task);
+        }
         let scope = gate.register().enter(&opening)?;
         return Ok(Entry::Entered(Box::new(Run { gate: gate.clone(), scope, agent, how: NOT_STARTED, left: false })));
     }
@@ -94,9 +97,8 @@ impl Asked {
             }
         };
         let opening = Opening { id, agent, kind, parent: parent.as_deref(), limits: *limits };
-        gate.register().remember(&opening, entered.depth);
         let keeper = Keeper { store, task: entered.task, id: id.clone() };
-        let scope = Arc::new(Scope::of_task(&opening, Some((entered.used, keeper))));
+        let scope = Arc::new(Scope::of_task(&opening, Some((entered.used, entered.depth, keeper))));
         Ok(Box::new(Run { gate: gate.clone(), scope, agent: agent.clone(), how: NOT_STARTED, left: false }))
     }
 }

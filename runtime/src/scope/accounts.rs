@@ -32,14 +32,15 @@ impl Scope {
     }
 
     /// The one of the task `id`, which is being entered. `durable`: as far as it is on record.
-    pub(crate) fn of_task(opening: &Opening<'_>, durable: Option<(Used, Keeper)>) -> Self {
+    pub(crate) fn of_task(opening: &Opening<'_>, durable: Option<(Used, u64, Keeper)>) -> Self {
         let &Opening { id, agent, kind, limits, .. } = opening;
         let holder = format!("the task `{id}`");
-        let own = Some(match durable {
-            None => Account::open(holder.clone(), limits),
-            Some((used, keeper)) => Account::kept(holder.clone(), limits, used, keeper),
-        });
-        let task = OfTask { id: id.into(), agent: agent.into(), kind: kind.into(), open: AtomicBool::new(true) };
+        let (own, depth) = match durable {
+            None => (Account::open(holder.clone(), limits), 0),
+            Some((used, depth, keeper)) => (Account::kept(holder.clone(), limits, used, keeper), depth),
+        };
+        let own = Some(own);
+        let task = OfTask { id: id.into(), agent: agent.into(), kind: kind.into(), depth, open: AtomicBool::new(true) };
         Scope { number: next_number(), holder, own, task: Some(task), accounts: RwLock::default() }
     }
 
@@ -106,6 +107,8 @@ pub(crate) struct OfTask {
     pub(crate) id: Box<str>,
     pub(crate) agent: Box<str>,
     pub(crate) kind: Box<str>,
+    /// How deep it is in the tree of a ledger; 0 in memory.
+    pub(crate) depth: u64,
     /// It is in progress. Work that was spawned in it and outlives that takes no more steps.
     open: AtomicBool,
 }

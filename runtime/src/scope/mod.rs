@@ -21,7 +21,7 @@ mod keeper;
 mod purse;
 mod stack;
 
-pub(crate) use accounts::{Home, Scope};
+pub(crate) use accounts::{Home, OfTask, Scope};
 pub(crate) use keeper::{Keeper, Owed, Payment};
 pub use purse::charge;
 pub(crate) use purse::reserve;

@@ -16,7 +16,7 @@ use crate::gate::Portcullis;
 use crate::ledger::tasks::{CancelTask, running};
 use crate::ledger::{TaskAnswer, TaskRequest};
 use crate::refused::{Kind, Refused};
-use crate::scope::Scope;
+use crate::scope::{OfTask, Scope};
 
 /// A task that is to be entered.
 #[derive(Clone, Copy, Debug)]
@@ -88,11 +88,11 @@ impl Register {
         Ok(scope)
     }
 
-    /// Remembers a task that a ledger has let in: tasks in memory may be its children.
-    pub(crate) fn remember(&self, opening: &Opening<'_>, depth: u64) {
-        let &Opening { id, agent, kind, .. } = opening;
+    /// Remembers a task that a ledger has let in, and of which one in memory is to be a child.
+    pub(crate) fn remember(&self, task: &OfTask) {
+        let OfTask { id, agent, kind, depth, .. } = task;
         // The ledger's record is the one that counts; one that this process has already says the same.
-        let _ = self.loops.register(&Proposal::new(id, agent, kind).depth(depth));
+        let _ = self.loops.register(&Proposal::new(id, agent, kind).depth(*depth));
     }
 
     pub(crate) fn max_depth(&self) -> u64 {
