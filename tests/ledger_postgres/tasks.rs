@@ -8,6 +8,9 @@ use portcullis::tasks::lifecycle::TaskState;
 
 use super::*;
 
+#[path = "../task/mail.rs"]
+mod mail;
+
 #[test]
 fn a_task_killed_at_its_30th_of_50_steps_is_refused_after_20_more() {
     let Some(room) = Room::new() else { return };
@@ -175,4 +178,11 @@ fn an_agent_that_sleeps_enters_no_task_until_it_wakes() {
     book.wake("agent-7").unwrap();
     works(&gate, "u", "agent-7").unwrap();
     assert_eq!(book.sleep("", Duration::ZERO).unwrap_err().kind(), Kind::InvalidArgument);
+}
+
+#[test]
+fn messages_lie_in_the_database() {
+    let (Some(one), Some(two)) = (Room::new(), Room::new()) else { return };
+    mail::messages_outlive_their_process_and_are_dealt_with_once(&one.url);
+    mail::a_lease_that_is_over_lets_the_next_one_have_it_and_the_third_time_is_the_last(&two.url);
 }

@@ -286,3 +286,10 @@ fn a_step_that_can_not_be_put_on_record_is_not_taken() {
 fn durable_once(id: &str, inside: &mut dyn FnMut() -> Done) -> Done {
     inside()
 }
+
+#[test]
+fn messages_lie_in_the_file() {
+    let url = |room: &Room| format!("sqlite:{}", room.ledger);
+    mail::messages_outlive_their_process_and_are_dealt_with_once(&url(&Room::new()));
+    mail::a_lease_that_is_over_lets_the_next_one_have_it_and_the_third_time_is_the_last(&url(&Room::new()));
+}

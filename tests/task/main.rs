@@ -2,6 +2,7 @@
 
 mod durable;
 mod entering;
+mod mail;
 mod shapes;
 mod steps;
 

@@ -20,6 +20,7 @@ mod events;
 pub(crate) mod fingerprint;
 mod inside;
 pub(crate) mod key;
+pub(crate) mod mail;
 mod messages;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -41,6 +42,7 @@ pub(crate) use doubt::Evidence;
 pub use doubt::{Doubt, Note, Reconciled};
 pub(crate) use inside::Inside;
 pub use inside::SettleIn;
+pub use mail::Mailbox;
 pub(crate) use receipts::Receipts;
 pub use receipts::{Seal, Sealing};
 pub(crate) use rules::Ways;
@@ -240,6 +242,21 @@ fn open_tasks(url: &str) -> Result<Box<dyn tasks::ReadTasks>, Refused> {
         "postgres" | "postgresql" => Err(missing("postgres")),
         #[cfg(feature = "sqlite")]
         _ => sqlite::open_tasks(url),
+        #[cfg(not(feature = "sqlite"))]
+        _ => Err(missing("sqlite")),
+    }
+}
+
+/// The messages of the ledger that `url` names.
+fn open_mail(url: &str) -> Result<Box<dyn mail::KeepMail>, Refused> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::open_mail(url),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(missing("postgres")),
+        #[cfg(feature = "sqlite")]
+        _ => sqlite::open_mail(url),
         #[cfg(not(feature = "sqlite"))]
         _ => Err(missing("sqlite")),
     }

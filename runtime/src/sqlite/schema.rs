@@ -167,6 +167,21 @@ CREATE TABLE task_change(
 ) STRICT;
 CREATE INDEX task_change_task ON task_change(task);
 
+-- Messages between agents: first in, first out.
+CREATE TABLE message(
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  sender TEXT NOT NULL,
+  target TEXT NOT NULL,
+  action TEXT NOT NULL,
+  payload TEXT NOT NULL,          -- JSON
+  ttl_s INTEGER NOT NULL,
+  worth_until_ms INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0, -- how often it was delivered
+  leased_until_ms INTEGER NOT NULL DEFAULT 0,
+  dead INTEGER NOT NULL DEFAULT 0 -- 1: put aside, undelivered
+) STRICT;
+CREATE INDEX message_target ON message(target, id) WHERE dead = 0;
+
 -- Agents that were put to sleep: they enter no task until then.
 CREATE TABLE agent(
   id TEXT PRIMARY KEY,

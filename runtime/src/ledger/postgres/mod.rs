@@ -18,6 +18,7 @@
 mod chained;
 mod hot;
 mod lane;
+mod mail;
 mod parked;
 mod queue;
 mod room;
@@ -229,6 +230,7 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
+pub(super) use mail::open as open_mail;
 pub(super) use tasks::open as open_tasks;
 
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.

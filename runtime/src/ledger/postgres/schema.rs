@@ -147,6 +147,21 @@ CREATE TABLE portcullis.task_change(
 );
 CREATE INDEX task_change_task ON portcullis.task_change(task);
 
+-- Messages between agents: first in, first out.
+CREATE TABLE portcullis.message(
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  sender text NOT NULL,
+  target text NOT NULL,
+  action text NOT NULL,
+  payload text NOT NULL,          -- JSON
+  ttl_s bigint NOT NULL,
+  worth_until timestamptz NOT NULL,
+  attempts bigint NOT NULL DEFAULT 0, -- how often it was delivered
+  leased_until timestamptz,
+  dead boolean NOT NULL DEFAULT false -- put aside, undelivered
+) WITH (fillfactor = 70);
+CREATE INDEX message_target ON portcullis.message(target, id) WHERE NOT dead;
+
 -- Agents that were put to sleep: they enter no task until then.
 CREATE TABLE portcullis.agent(
   id text PRIMARY KEY,

@@ -17,6 +17,7 @@ mod apply;
 mod engine;
 mod front;
 mod inside;
+mod mail;
 mod parked;
 mod queue;
 mod recent;
@@ -143,6 +144,7 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
     Ok(Arc::new(SqliteStore::new(place, Limits::default())))
 }
 
+pub(super) use mail::open as open_mail;
 pub(super) use tasks::open as open_tasks;
 
 /// A store that forgets everything with the process: for tests.

@@ -25,6 +25,7 @@ use crate::tasks::name::is_blank;
 mod queue;
 mod retry;
 
+pub(crate) use queue::DELIVERIES;
 pub use queue::{Delivery, InProcess, Message, Queue, Queued};
 pub use retry::{Backoff, Next, Retries};
 

@@ -104,7 +104,7 @@ pub trait Queue: Send + Sync {
 }
 
 /// After so many deliveries without success a message is put aside.
-const DELIVERIES: u32 = 3;
+pub(crate) const DELIVERIES: u32 = 3;
 
 /// Queues in the memory of this process: for agents that live in it, and for tests. What lies in them is gone when it ends.
 #[derive(Debug, Default)]

@@ -46,7 +46,8 @@ const SLEEP: &str =
 /// Agent.
 const WAKE: &str = "DELETE FROM portcullis.agent WHERE id = $1";
 
-struct Book {
+/// A connection to a ledger, for who looks at it from outside and blocks.
+pub(in crate::ledger::postgres) struct Book {
     runtime: Runtime,
     session: Session,
     shown: String,
@@ -54,6 +55,10 @@ struct Book {
 }
 
 pub(in crate::ledger) fn open(url: &str) -> Result<Box<dyn ReadTasks>, Refused> {
+    Ok(Box::new(Book::open(url, Create::No)?))
+}
+
+fn connect(url: &str, create: Create) -> Result<Book, Refused> {
     let target = Target::from_url(url).map_err(|trouble| not_a_url(&trouble.to_string()))?;
     let shown = target.shown().to_owned();
     let refused = |trouble: Trouble| refuse(&shown, &trouble);
@@ -64,9 +69,9 @@ pub(in crate::ledger) fn open(url: &str) -> Result<Box<dyn ReadTasks>, Refused> 
         SslMode::Disable => None,
         _ => Some(Tls::new(target.roots.as_deref()).map_err(refused)?),
     };
-    let opening = Session::open(&target, tls.as_ref(), Create::No, PATIENCE, None);
+    let opening = Session::open(&target, tls.as_ref(), create, PATIENCE, None);
     let session = runtime.block_on(opening).map_err(refused)?;
-    Ok(Box::new(Book { runtime, session, shown: shown.clone(), pid: std::process::id() }))
+    Ok(Book { runtime, session, shown: shown.clone(), pid: std::process::id() })
 }
 
 fn refuse(shown: &str, trouble: &Trouble) -> Refused {
@@ -74,7 +79,11 @@ fn refuse(shown: &str, trouble: &Trouble) -> Refused {
 }
 
 impl Book {
-    fn query<T>(
+    pub(in crate::ledger::postgres) fn open(url: &str, create: Create) -> Result<Self, Refused> {
+        connect(url, create)
+    }
+
+    pub(in crate::ledger::postgres) fn query<T>(
         &self,
         statement: &str,
         values: &[Parameter<'_>],

@@ -25,6 +25,7 @@ use rows::Written;
 mod book;
 mod rows;
 
+pub(super) use book::Book;
 pub(in crate::ledger) use book::open;
 
 /// How many are sent together at most.
