@@ -1,6 +1,6 @@
 //! A connection with one piece of work at a time.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
@@ -62,7 +62,7 @@ impl Lane {
         self.session.as_ref().is_some_and(|session| !session.client.is_closed())
     }
 
-    pub(super) async fn run(mut self, room: Rc<Room>, work: Work) -> (Self, Done) {
+    pub(super) async fn run(mut self, room: Arc<Room>, work: Work) -> (Self, Done) {
         // More than the server's own limit: this one is for a server, or a network, that says nothing any more.
         let patience = room.limits.statement * 2;
         let done = match work {
