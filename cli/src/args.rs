@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use portcullis::authority::Device;
-use portcullis::ledger::ClaimState;
+use portcullis::ledger::{ClaimState, Record};
 
 use crate::output::Failure;
 use crate::{manual, tasks};
@@ -158,6 +158,10 @@ pub(crate) struct Decision {
     /// nothing is done.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) attempt: u64,
+    /// Where the claim stood when you looked for its effect; `portcullis ledger show` prints it. If it stands anywhere else by
+    /// now, nothing is done: what you saw while its body ran may be so no longer.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) seen: Seen,
     /// What you have found out, and where, for the audit.
     #[arg(long)]
     pub(crate) reason: String,
@@ -188,6 +192,51 @@ pub(crate) struct LintArgs {
     /// crates, in the versions of Cargo.lock.
     #[arg(long)]
     pub(crate) canary: bool,
+}
+
+/// Where a claim was seen to stand.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Seen {
+    /// Its body is running.
+    Pending,
+    /// In doubt, and its body is still running: it has taken longer than it may.
+    Overdue,
+    /// In doubt, and its body is over.
+    InDoubt,
+    Committed,
+    Failed,
+    Open,
+    Expired,
+}
+
+impl Seen {
+    /// Where this record shows the claim; `None` for what this release does not know.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        Some(match record.state {
+            ClaimState::Pending => Seen::Pending,
+            ClaimState::InDoubt if record.running => Seen::Overdue,
+            ClaimState::InDoubt => Seen::InDoubt,
+            ClaimState::Committed => Seen::Committed,
+            ClaimState::Failed => Seen::Failed,
+            ClaimState::Open => Seen::Open,
+            ClaimState::Expired => Seen::Expired,
+            _ => return None,
+        })
+    }
+
+    /// Makes of the record as it is the one that was seen.
+    pub(crate) fn put_into(self, record: &mut Record) {
+        (record.state, record.running) = match self {
+            Seen::Pending => (ClaimState::Pending, false),
+            Seen::Overdue => (ClaimState::InDoubt, true),
+            Seen::InDoubt => (ClaimState::InDoubt, false),
+            Seen::Committed => (ClaimState::Committed, false),
+            Seen::Failed => (ClaimState::Failed, false),
+            Seen::Open => (ClaimState::Open, false),
+            Seen::Expired => (ClaimState::Expired, false),
+        };
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

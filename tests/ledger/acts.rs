@@ -76,10 +76,10 @@ fn what_is_committed_without_a_receipt_never_runs_and_can_be_given_one_later() {
     let refusal = refused(charge(&gate, "o-1", 5), Kind::ReceiptUnreadable);
     assert!(refusal.to_string().contains("ledger commit --receipt"), "{refusal}");
 
-    ledger.commit(&committed, Some(&json!("found later")), &alice()).unwrap();
+    let complete = ledger.commit(&committed, Some(&json!("found later")), &alice()).unwrap();
     assert_eq!(charge(&gate, "o-1", 5).unwrap(), "found later");
     // From here on somebody has had it, and it does not change any more.
-    let refusal = ledger.commit(&committed, Some(&json!("another")), &alice()).unwrap_err();
+    let refusal = ledger.commit(&complete, Some(&json!("another")), &alice()).unwrap_err();
     assert_eq!(refusal.kind(), Kind::InvalidTransition);
     assert_eq!(charge(&gate, "o-1", 5).unwrap(), "found later");
 }
@@ -104,9 +104,41 @@ fn an_act_applies_to_what_was_looked_at_and_to_no_later_start() {
     for refusal in [ledger.release(&seen, &alice().force()), ledger.commit(&seen, None, &alice().force())] {
         let refusal = refusal.unwrap_err();
         assert_eq!(refusal.kind(), Kind::Fenced);
-        assert!(refusal.to_string().contains("look at it again"), "{refusal}");
+        assert!(refusal.to_string().contains("look at the claim again"), "{refusal}");
     }
     assert_eq!(charge(&gate, "o-1", 5).unwrap(), "charged in epoch 2");
+}
+
+/// Somebody looked for the effect while the body ran: it had not happened, then.
+#[test]
+fn what_was_seen_while_the_body_ran_is_no_base_for_a_decision_once_it_is_in_doubt() {
+    let room = Room::new();
+    let gate = room.gate();
+    let (held, is_in, end) = held();
+    let (pending, ledger) = std::thread::scope(|threads| {
+        let running = threads.spawn(|| charge_held(&gate, &{ held }, "o-1", 5));
+        is_in.recv().unwrap();
+        let seen = room.record_of("charge", "o-1");
+        assert_eq!(seen.state, ClaimState::Pending);
+        end.send(Err(Error::Lost)).unwrap();
+        running.join().unwrap().unwrap_err();
+        (seen, room.ledger())
+    });
+    for refusal in [ledger.release(&pending, &alice()), ledger.release(&pending, &alice().force())] {
+        assert_eq!(refusal.unwrap_err().kind(), Kind::Fenced);
+    }
+    assert_eq!(room.kinds_of("charge", "o-1"), ["in_doubt"]);
+    ledger.release(&room.record_of("charge", "o-1"), &alice()).unwrap();
+}
+
+#[test]
+fn of_two_people_who_saw_the_same_the_second_hears_of_the_first() {
+    let (room, _) = in_doubt();
+    let seen = room.record_of("charge", "o-1");
+    room.ledger().release(&seen, &alice()).unwrap();
+    let refusal = room.ledger().commit(&seen, None, &By::new("bob", "it is in the console")).unwrap_err();
+    assert_eq!(refusal.kind(), Kind::Fenced);
+    assert_eq!(room.record_of("charge", "o-1").state, ClaimState::Open);
 }
 
 #[test]
@@ -217,7 +249,8 @@ fn a_killed_process_can_be_released_at_once() {
     let seen = room.record("k");
     assert_eq!(room.ledger().release(&seen, &alice()).unwrap_err().kind(), Kind::InFlight);
     child.kill();
-    room.ledger().release(&seen, &alice()).unwrap();
+    assert_eq!(room.ledger().release(&seen, &alice()).unwrap_err().kind(), Kind::Fenced, "it ran when it was seen");
+    room.ledger().release(&room.record("k"), &alice()).unwrap();
     let mut next = room.start(&["run", "k"]);
     next.expect("ready");
     next.go();

@@ -1,7 +1,7 @@
 //! What a person decides about a claim, and what retention takes away.
 //!
 //! # Invariants
-//! 1. An act applies to the start that the person has looked at, and to no later one.
+//! 1. An act applies to what the person has seen, and to nothing that has come to be since.
 //! 2. Nothing is deleted but what retention says; every act leaves an event with its actor and its reason.
 
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::super::rules::{self, Act, By as DecidedBy, OnAct, State};
+use super::super::rules::{self, Act, By as DecidedBy, Life, OnAct, State};
 use super::super::sqlite::rows::{self, Outcome};
 use super::super::{Digest, Kept};
 use super::{ClaimState, Ledger, PATIENCE, Record};
@@ -71,10 +71,11 @@ impl Ledger {
     /// Says that a call in doubt has happened. Its receipt, if one is given, is what retries get; without one they are refused
     /// as `receipt_unreadable`, and it can be given later. It is stored as it stands, unsealed.
     ///
-    /// `record` is what was looked at: if another start has been granted since, nothing is done.
+    /// `record` is what was looked at, when the effect was looked for: if the claim stands anywhere else by now, nothing is done. A
+    /// record from while its body ran says nothing about how it ended, so it is no base for a decision once the call is in doubt.
     ///
     /// # Errors
-    /// [`Kind::Fenced`] if the claim has changed since; [`Kind::InFlight`] if its body may be running, unless it is
+    /// [`Kind::Fenced`] if the claim no longer stands where `record` says; [`Kind::InFlight`] if its body may be running, unless it is
     /// [forced](By::force); [`Kind::InvalidTransition`] if its outcome is known; [`Kind::InvalidArgument`] without an actor or a
     /// reason; else as [`list`](Self::list).
     pub fn commit(&self, record: &Record, receipt: Option<&Value>, by: &By) -> Result<Record, Refused> {
@@ -118,10 +119,10 @@ impl Ledger {
         let decided = self.write(|connection, side, owner| {
             let Some(row) = rows::find(connection, &digest)? else { return Ok(OnAct::Changed) };
             let alive = holder(connection, side, OwnerId(row.owner))?.is_some_and(|holder| holder.alive);
-            let decided = rules::act(act, row.standing(alive), record.epoch, by.forced);
+            let (owner_is, now) = (if alive { Life::Alive } else { Life::Dead }, now_ms());
+            let decided = rules::act(act, row.standing(owner_is, now), &record.sight(), by.forced);
             if let OnAct::Apply { to } = decided {
                 let outcome = Outcome { kept: receipt, ended: Some(&by.reason), ..Outcome::new(to, DecidedBy::Person) };
-                let now = now_ms();
                 rows::put(connection, row.id, &outcome, now)?;
                 let detail = json!({
                     "reason": by.reason,
@@ -153,9 +154,9 @@ impl Ledger {
             }
             OnAct::Changed => Err(refuse(
                 Kind::Fenced,
-                "nothing was changed: another start has been granted since this claim was looked at",
+                "nothing was changed: the claim no longer stands where it was seen",
             )
-            .advise("look at it again")),
+            .advise("look at the claim again, and then for its effect: what was seen while its body ran may be so no longer")),
             OnAct::Running => Err(refuse(
                 Kind::InFlight,
                 "nothing was changed: its process lives, so its body may be running, and its effect may still happen",

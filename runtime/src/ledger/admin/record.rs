@@ -6,8 +6,8 @@ use rusqlite::Row;
 use serde::{Serialize, Serializer};
 
 use super::super::key::hex;
-use super::super::rules::{self, By, State};
-use crate::sqlite::{Database, Holder, OwnerId, Trouble, TroubleKind, holder, now_ms, time};
+use super::super::rules::{self, By, Life, Sight, State};
+use crate::sqlite::{Database, Holder, OwnerId, Trouble, TroubleKind, holder, millis, now_ms, time};
 
 /// Where a claim stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -49,6 +49,19 @@ impl ClaimState {
             ClaimState::InDoubt => "in_doubt",
             ClaimState::Open => "open",
             ClaimState::Expired => "expired",
+        }
+    }
+}
+
+impl From<ClaimState> for State {
+    fn from(state: ClaimState) -> Self {
+        match state {
+            ClaimState::Pending => State::Pending,
+            ClaimState::Committed => State::Committed,
+            ClaimState::Failed => State::Failed,
+            ClaimState::InDoubt => State::InDoubt,
+            ClaimState::Open => State::Open,
+            ClaimState::Expired => State::Expired,
         }
     }
 }
@@ -138,6 +151,14 @@ pub struct Record {
     pub fingerprint: String,
 }
 
+impl Record {
+    /// What whoever has this record has seen.
+    pub(super) fn sight(&self) -> Sight {
+        let settled_ms = self.settled_at.map(millis);
+        Sight { epoch: self.epoch, state: self.state.into(), running: self.running, settled_ms }
+    }
+}
+
 /// Something that happened off the happy path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -179,12 +200,8 @@ pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble
     let retain_ms: Option<i64> = row.get(11)?;
     let kept_until = settled_ms.zip(retain_ms).map(|(settled, retain)| settled.saturating_add(retain));
     let alive = owner.as_ref().is_some_and(|owner| owner.alive);
-    let state = match state {
-        State::Pending if alive => ClaimState::Pending,
-        State::Pending | State::InDoubt => ClaimState::InDoubt,
-        state if rules::expires(state, kept_until, now_ms()) => ClaimState::Expired,
-        state => ClaimState::from(state),
-    };
+    let life = if alive { Life::Alive } else { Life::Dead };
+    let state = ClaimState::from(rules::shown(state, life, kept_until, now_ms()));
     // What is over is shown to nobody, also before it is taken away.
     let receipt: Option<String> = if state == ClaimState::Expired { None } else { row.get(13)? };
     let running = row.get::<_, bool>(15)? && alive && state == ClaimState::InDoubt;
