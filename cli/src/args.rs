@@ -13,7 +13,7 @@ use crate::{manual, tasks};
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Args {
-    /// Which ledger: `sqlite:PATH`. Default: the file in the user's state directory.
+    /// Which ledger: `sqlite:PATH`, or `postgres://USER@HOST/DATABASE`. Default: the file in the user's state directory.
     #[arg(long, global = true, env = "PORTCULLIS_LEDGER", value_name = "URL", hide_env_values = true)]
     pub(crate) ledger: Option<String>,
 
@@ -266,11 +266,12 @@ impl From<State> for ClaimState {
 /// The ledger that was named, or the user's own.
 pub(crate) fn ledger_url(named: Option<String>) -> Result<String, Failure> {
     match named {
-        Some(url) if url.starts_with("sqlite:") => Ok(url),
-        Some(url) => {
-            let scheme = url.split_once(':').map_or("a name without a scheme", |(scheme, _)| scheme);
-            Err(Failure::usage(format!("the ledger is named as `sqlite:PATH`, not by `{scheme}`")))
-        }
+        Some(url) => match scheme(&url) {
+            "sqlite" | "postgres" | "postgresql" => Ok(url),
+            other => {
+                Err(Failure::usage(format!("the ledger is named as `sqlite:PATH` or `postgres://…`, not by `{other}`")))
+            }
+        },
         None => match portcullis::ledger::default_path() {
             Some(path) => Ok(format!("sqlite:{}", path.display())),
             None => Err(Failure::usage(
@@ -278,4 +279,19 @@ pub(crate) fn ledger_url(named: Option<String>) -> Result<String, Failure> {
             )),
         },
     }
+}
+
+/// The same, for the local authority, which lies in a file.
+pub(crate) fn authority_url(named: Option<String>) -> Result<String, Failure> {
+    let url = ledger_url(named)?;
+    match scheme(&url) {
+        "sqlite" => Ok(url),
+        other => Err(Failure::usage(format!(
+            "devices and the halt switch of the local authority are in a file, `--ledger sqlite:PATH`, not in `{other}`"
+        ))),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("a name without a scheme", |(scheme, _)| scheme)
 }

@@ -190,7 +190,7 @@ fn errors_are_json_where_json_is_asked_for() {
     let error: Value = serde_json::from_str(&failed(&output, 1)).unwrap();
     assert_eq!(error["error"]["code"], "ledger_unavailable");
 
-    let output = command(&["ledger", "list", "--ledger", "postgres://user:secret@host/db"]).output().unwrap();
+    let output = command(&["device", "list", "--ledger", "postgres://user:secret@host/db"]).output().unwrap();
     let message = failed(&output, 2);
     assert!(message.contains("postgres") && !message.contains("secret"), "{message}");
 }

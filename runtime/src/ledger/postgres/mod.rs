@@ -15,7 +15,9 @@
 
 #![expect(clippy::vec_box, clippy::boxed_local, reason = "they go from line to batch and back, and are large")]
 
+mod archive;
 mod chained;
+mod desk;
 mod hot;
 mod lane;
 mod parked;
@@ -40,6 +42,7 @@ use super::{
     AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket, messages,
 };
 use crate::refused::{Kind, Refused};
+pub(super) use archive::open_archive;
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
 use trouble::{Trouble, TroubleKind};
@@ -187,10 +190,12 @@ impl fmt::Debug for PostgresStore {
 
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.
 pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused> {
-    let target = Target::from_url(url).map_err(|trouble| {
-        Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
-            .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
-    })?;
+    let target = Target::from_url(url).map_err(|trouble| unusable(&trouble))?;
     let (limits, pid) = (Limits::new(lease), std::process::id());
     Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, sender: Mutex::new(None), pid }))))
+}
+
+fn unusable(trouble: &Trouble) -> Refused {
+    Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
+        .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
 }

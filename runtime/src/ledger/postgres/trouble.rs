@@ -63,6 +63,12 @@ impl Trouble {
         self
     }
 
+    /// What was under way was never committed, or wrote nothing.
+    pub(super) fn without_effect(mut self) -> Self {
+        self.certainty = Certainty::Nothing;
+        self
+    }
+
     pub(super) fn kind(&self) -> TroubleKind {
         self.kind
     }
