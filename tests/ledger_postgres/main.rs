@@ -5,6 +5,7 @@
 mod acts;
 mod basics;
 mod faults;
+mod inside;
 #[path = "../ledger_stores/looks.rs"]
 mod looks;
 mod outside;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
-use super::super::row::Outcome as Written;
+use super::super::row::{Outcome as Written, Row};
 use super::super::rules::{self, By, OnClaim, OnResolve, OnSettle, State};
 use super::super::{
     Attempt, ClaimRequest, Claimed, Digest, Evidence, NoteRequest, Resolution, SettleRequest, Settled, Settlement,
@@ -198,8 +198,8 @@ impl Desk<'_> {
     }
 
     async fn settle(&mut self, request: &SettleRequest) -> Result<Settled, Trouble> {
-        let seen = self.locked(&request.digest).await?;
-        let known = seen.map(|seen| seen.row.known());
+        let row = self.locked(&request.digest).await?.map(|seen| seen.row);
+        let known = row.as_ref().map(Row::known);
         match rules::settle(known, request.epoch, request.attempt, &request.settlement) {
             OnSettle::Apply { to, event } => {
                 self.put(&request.digest, &Written { state: to, ..Written::of(&request.settlement) }).await?;
@@ -209,7 +209,16 @@ impl Desk<'_> {
                 }
                 Ok(Settled::Recorded)
             }
-            OnSettle::Already => Ok(Settled::Recorded),
+            OnSettle::Already => {
+                // It was overdue, and has settled in a transaction since, which has no place in the chain.
+                if row.is_some_and(|row| row.state == State::Committed && row.ended.is_some()) {
+                    let digest = request.digest.0.as_slice();
+                    self.transaction.execute_typed(sql::NOT_OVERDUE, &[(&digest, Type::BYTEA)]).await?;
+                    let detail = json!({ "settlement": "committed", "in_transaction": true });
+                    self.event("settled_late", &request.digest, request.epoch, &detail).await?;
+                }
+                Ok(Settled::Recorded)
+            }
             OnSettle::Fenced => {
                 let detail = events::settlement(&request.settlement, true);
                 self.event("fenced", &request.digest, request.epoch, &detail).await?;

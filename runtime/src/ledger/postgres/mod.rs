@@ -19,6 +19,7 @@ mod archive;
 mod chained;
 mod desk;
 mod hot;
+mod inside;
 mod lane;
 mod parked;
 mod queue;
@@ -38,9 +39,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{
-    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket, messages,
-};
+use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
 use crate::refused::{Kind, Refused};
 pub(super) use archive::open_archive;
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
@@ -121,10 +120,6 @@ impl Store for PostgresStore {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed> {
         if self.0.is_foreign() {
             return Ticket::ready(Claimed::Refuse(forked().refuse(&request.action, "the ledger can't be used")));
-        }
-        // Its body could run and never say so.
-        if request.transactional {
-            return Ticket::ready(Claimed::Refuse(messages::not_transactional(&request.action)));
         }
         let (digest, attempt) = (request.digest, request.attempt);
         let (reply, ticket) = Ticket::returning({

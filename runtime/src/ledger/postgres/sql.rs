@@ -96,6 +96,23 @@ pub(super) const PUT: &str = concat!(
     " WHERE digest = $1"
 );
 
+/// A settlement in a transaction of the user's: digest, epoch, attempt, receipt, sealed. No row: ask the rules. What it had said
+/// of being overdue stays, for the event. What is acknowledged then is on disk, whatever the user's session says.
+pub(super) const SETTLE_INSIDE: &str = concat!(
+    "UPDATE portcullis.claim SET state = 1, loss = 0, receipt = $4, sealed = $5, running = false, settled_by = 0, settled_ms = ",
+    now_ms!(),
+    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND (state = 0 OR (state = 3 AND running))
+      RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+        THEN set_config('synchronous_commit', 'on', true) END"
+);
+
+/// What decides about that: digest.
+pub(super) const KNOWN: &str =
+    "SELECT state, epoch, attempt, running, settled_by FROM portcullis.claim WHERE digest = $1";
+
+/// Forgets that a claim was overdue.
+pub(super) const NOT_OVERDUE: &str = "UPDATE portcullis.claim SET ended = NULL WHERE digest = $1";
+
 /// The next epoch of a locked claim: digest, epoch, attempt, owner, retain, first, transactional. No row: the lease has lapsed.
 pub(super) const START_AGAIN: &str = concat!(
     "UPDATE portcullis.claim SET state = 0, epoch = $2, attempt = $3, owner = $4, retain_ms = $5, first_ms = $6,
