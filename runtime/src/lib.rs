@@ -47,6 +47,9 @@ pub use refused::{Kind, Next, Refused};
 pub use rusqlite;
 pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
 /// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction on PostgreSQL.
+#[cfg(feature = "sqlx")]
+pub use sqlx;
+/// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction on PostgreSQL.
 #[cfg(feature = "postgres")]
 pub use tokio_postgres;
 

@@ -6,6 +6,7 @@ mod acts;
 mod basics;
 mod faults;
 mod inside;
+mod inside_sqlx;
 #[path = "../ledger_stores/looks.rs"]
 mod looks;
 mod outside;

@@ -89,7 +89,7 @@ impl<'call> Claim<'call> {
     /// the ledger, this claim's [`note`](Self::note) included: begin it late, and commit it soon.
     ///
     /// On PostgreSQL it is a [`tokio_postgres::Transaction`](crate::tokio_postgres::Transaction) in the ledger's own database, of any
-    /// isolation, begun in the body; await the answer. Its user needs to read and update `portcullis.claim`. From then on it holds the
+    /// isolation, begun in the body, or (with the feature `sqlx`) a `&mut sqlx::Transaction<Postgres>`; await the answer. Its user needs to read and update `portcullis.claim`. From then on it holds the
     /// claim's row: commit it soon.
     ///
     /// Open either with the version of the library that is re-exported here.

@@ -12,6 +12,7 @@ use crate::refused::{Kind, Refused};
 /// | --- | --- | --- |
 /// | `&rusqlite::Transaction` | `sqlite` | `sqlite:PATH` |
 /// | `&tokio_postgres::Transaction` | `postgres` | `postgres://…` |
+/// | `&mut sqlx::Transaction<Postgres>` | `sqlx` | `postgres://…` |
 ///
 /// Nobody else can implement it: what is written there is for the store to say.
 pub trait SettleIn: sealed::Sealed {

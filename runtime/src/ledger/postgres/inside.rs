@@ -5,6 +5,9 @@
 //! the transaction. That the database is the ledger's is known by the claim itself: nowhere else is there one of this attempt, which
 //! is a random number.
 
+#[cfg(feature = "sqlx")]
+mod by_sqlx;
+
 use std::error::Error as StdError;
 use std::pin::Pin;
 
