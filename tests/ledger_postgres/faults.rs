@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis::Reconciled;
+use tokio_postgres::NoTls;
 
 use super::*;
 use proxy::Proxy;

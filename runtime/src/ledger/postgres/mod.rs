@@ -16,9 +16,12 @@
 
 #![expect(clippy::vec_box, clippy::boxed_local, reason = "they go from line to batch and back, and are large")]
 
+mod archive;
 mod chained;
+mod desk;
 mod engine;
 mod hot;
+mod inside;
 mod lane;
 mod parked;
 mod queue;
@@ -36,11 +39,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{
-    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket, messages,
-};
+use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
 use crate::refused::{Kind, Refused};
 use crate::ticket::Job;
+pub(super) use archive::open_archive;
 use engine::Engine;
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
@@ -153,10 +155,6 @@ impl Store for PostgresStore {
     fn claim(&self, request: ClaimRequest) -> Ticket<Claimed> {
         if self.0.is_foreign() {
             return Ticket::ready(Claimed::Refuse(forked().refuse(&request.action, "the ledger can't be used")));
-        }
-        // Its body could run and never say so.
-        if request.transactional {
-            return Ticket::ready(Claimed::Refuse(messages::not_transactional(&request.action)));
         }
         Ticket::of(Claim { shared: self.0.clone(), request })
     }
@@ -272,10 +270,12 @@ impl fmt::Debug for PostgresStore {
 
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.
 pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused> {
-    let target = Target::from_url(url).map_err(|trouble| {
-        Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
-            .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
-    })?;
+    let target = Target::from_url(url).map_err(|trouble| unusable(&trouble))?;
     let (limits, pid) = (Limits::new(lease), std::process::id());
     Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, engine: Mutex::new(None), pid }))))
+}
+
+fn unusable(trouble: &Trouble) -> Refused {
+    Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
+        .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
 }

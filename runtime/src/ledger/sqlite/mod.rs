@@ -14,13 +14,14 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
+mod archive;
 mod engine;
 mod front;
 mod inside;
 mod parked;
 mod queue;
 mod recent;
-pub(super) mod rows;
+mod rows;
 mod writer;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
+pub(super) use archive::open_archive;
 use engine::Engine;
 use queue::{Auditing, Draining, Noting, Op};
 

@@ -10,13 +10,6 @@ use crate::{bare_postgres as bare, guarded, many, race};
 #[expect(dead_code, reason = "the tests of the ledger use more of it")]
 mod server;
 
-/// What [`server`] makes its databases with.
-fn sql(url: &str, statement: &str) {
-    current().block_on(async {
-        bare::connect(url).await.batch_execute(statement).await.expect("it runs");
-    });
-}
-
 fn current() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
