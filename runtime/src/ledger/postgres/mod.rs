@@ -31,6 +31,7 @@ mod schema;
 mod session;
 mod sql;
 mod target;
+mod tasks;
 mod tls;
 mod trouble;
 mod worker;
@@ -39,13 +40,19 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, TaskAnswer,
+    TaskRequest, Ticket,
+};
 use crate::refused::{Kind, Refused};
 use crate::ticket::Job;
 pub(super) use archive::open_archive;
 use engine::Engine;
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
+use tasks::Tasking;
 use trouble::{Trouble, TroubleKind};
 
 /// What a store allows itself.
@@ -77,6 +84,8 @@ struct Shared {
     limits: Limits,
     /// Ends when this is dropped: with the store and its last open claim.
     engine: Mutex<Option<Engine>>,
+    /// To the thread for tasks, if there is one. It ends when this is dropped.
+    tasks: Mutex<Option<UnboundedSender<Tasking>>>,
     pid: u32,
 }
 
@@ -131,15 +140,41 @@ impl Shared {
         }
         engine
     }
+
+    /// Leaves it to the thread for tasks; what is not taken resolves its ticket to "unknown" by being dropped.
+    fn push_task(&self, tasking: Tasking) {
+        if self.is_foreign() {
+            return;
+        }
+        // Nothing in here can panic halfway through a change.
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasking = match &*tasks {
+            None => tasking,
+            Some(thread) => match thread.send(tasking) {
+                Ok(()) => return,
+                // It has died.
+                Err(back) => back.0,
+            },
+        };
+        match tasks::spawn(self.target.clone(), self.limits) {
+            Ok(thread) => {
+                let _ = thread.send(tasking);
+                *tasks = Some(thread);
+            }
+            Err(error) => tracing::error!(%error, "the ledger's thread for tasks can't be started"),
+        }
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        match engine {
-            Some(engine) if self.is_foreign() => std::mem::forget(engine),
-            Some(engine) => engine.close(),
-            None => {}
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.is_foreign() {
+            // To drop them would lock and wake.
+            std::mem::forget((engine, tasks));
+        } else if let Some(engine) = engine {
+            engine.close();
         }
     }
 }
@@ -174,6 +209,31 @@ impl Store for PostgresStore {
         }
         let until = Instant::now() + self.0.limits.claim;
         self.0.leave(Op::Note(Box::new(Noting { request, reply, until })));
+        ticket
+    }
+
+    fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer> {
+        if self.0.is_foreign() {
+            let refused = forked().refuse(request.id(), "the ledger can't be used");
+            return Ticket::ready(TaskAnswer::Refused(refused));
+        }
+        let now = Instant::now();
+        let (reply, ticket) = match &request {
+            TaskRequest::Enter(enter) => {
+                let (shared, id, agent) = (self.0.clone(), enter.id.clone(), enter.agent.clone());
+                Ticket::returning(move |answer| match answer {
+                    TaskAnswer::Entered(entered) => {
+                        let request = TaskRequest::given_up(entered, id, agent);
+                        let until = Instant::now() + shared.limits.settle;
+                        shared.push_task(Tasking { request, reply: Ticket::new().0, until });
+                    }
+                    TaskAnswer::Charged | TaskAnswer::Changed(_) | TaskAnswer::Refused(_) => {}
+                })
+            }
+            TaskRequest::Charge(_) | TaskRequest::Leave(_) | TaskRequest::Cancel(_) => Ticket::new(),
+        };
+        let patience = if let TaskRequest::Leave(_) = &request { self.0.limits.settle } else { self.0.limits.claim };
+        self.0.push_task(Tasking { request, reply, until: now + patience });
         ticket
     }
 
@@ -268,11 +328,14 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
+pub(super) use tasks::open as open_tasks;
+
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.
 pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused> {
     let target = Target::from_url(url).map_err(|trouble| unusable(&trouble))?;
     let (limits, pid) = (Limits::new(lease), std::process::id());
-    Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, engine: Mutex::new(None), pid }))))
+    let (engine, tasks) = (Mutex::default(), Mutex::default());
+    Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, engine, tasks, pid }))))
 }
 
 fn unusable(trouble: &Trouble) -> Refused {

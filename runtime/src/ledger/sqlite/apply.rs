@@ -13,6 +13,7 @@ use super::super::{
 use super::super::{events, messages};
 use super::queue::Op;
 use super::rows::{self, Action, Circumstances, Found, Outcome, Row};
+use super::tasks;
 use super::writer::{Answer, Waiting};
 use crate::sqlite::{
     ChainEntry, Holder, OwnerId, SideFile, Trouble, TroubleKind, append, holder, millis, now_ms, origin_ms, time,
@@ -91,6 +92,7 @@ pub(super) fn one(context: &Context<'_>, actions: &mut Actions, op: &Op) -> Resu
             append(context.connection, context.owner, &entry).map(|()| Answer::Audited)
         }
         Op::Note(noting) => rows::add_note(context.connection, &noting.request, now_ms()).map(|()| Answer::Noted),
+        Op::Task(tasking) => tasks::one(context, &tasking.request).map(Answer::Task),
         Op::Drain(_) => Ok(Answer::Audited),
     }
 }

@@ -22,13 +22,17 @@ mod parked;
 mod queue;
 mod recent;
 mod rows;
+mod tasks;
 mod writer;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
+use super::{
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, TaskAnswer, TaskRequest, Ticket,
+    messages,
+};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Place, Trouble, TroubleKind};
 pub(super) use archive::open_archive;
@@ -96,6 +100,10 @@ impl Store for SqliteStore {
         ticket
     }
 
+    fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer> {
+        Ticket::of(engine::TaskJob { engine: self.engine.clone(), request })
+    }
+
     fn audit(&self, record: AuditRecord) -> Ticket<()> {
         let (reply, ticket) = Ticket::new();
         if !self.engine.shared.is_foreign() {
@@ -136,6 +144,8 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
     })?;
     Ok(Arc::new(SqliteStore::new(place, Limits::default())))
 }
+
+pub(super) use tasks::open as open_tasks;
 
 /// A store that forgets everything with the process: for tests.
 #[cfg(any(test, feature = "testing"))]

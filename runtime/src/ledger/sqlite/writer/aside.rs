@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::super::super::{Claimed, Settled};
+use super::super::super::{Claimed, Settled, TaskAnswer};
 use super::super::queue::Op;
 use super::{RETRY, Writer};
 use crate::sqlite::{Flush, OwnerId, Trouble, TroubleKind, holder};
@@ -40,6 +40,11 @@ impl Writer {
                 Op::Note(noting) => {
                     let what = format!("the ledger at {place} can't take the note");
                     noting.reply.send(Err(trouble.refuse(&noting.request.action, &what)));
+                }
+                Op::Task(tasking) => {
+                    let what = format!("the ledger at {place} can't keep the task");
+                    let refused = trouble.refuse(tasking.request.id(), &what);
+                    tasking.reply.send(TaskAnswer::Refused(refused));
                 }
                 // Their tickets resolve to "unknown".
                 Op::Audit(_) | Op::Drain(_) => {}
