@@ -1,4 +1,5 @@
 //! What several test files share.
 
 pub mod hostile_server;
+pub mod postgres;
 pub mod process;
