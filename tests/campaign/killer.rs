@@ -144,7 +144,7 @@ impl Aim {
             (Hit::ReplyUnheard, Aim::OnRecord(Phase::Settle)),
             (Hit::ReplyHeard, Aim::At(&[Phase::Reply])),
         ];
-        if kill % 4 == 0 {
+        if kill.is_multiple_of(4) {
             return Aim::AnyTime;
         }
         let fewest = AIMS.iter().min_by_key(|(hit, _)| hits.get(hit).copied().unwrap_or_default());

@@ -1,10 +1,13 @@
 //! The ledger under processes that share it, die, fork and run out of disk. Effects are counted outside, in a file.
 
 mod acts;
+mod broken;
+mod disk;
 mod doubt;
 mod inside;
 mod notes;
 mod overdue;
+mod power;
 mod processes;
 mod receipts;
 mod retention;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis::{Portcullis, Refused, once};
 
 mod booking;
+mod broken;
 mod stops;
 mod sweeping;
 
@@ -110,6 +111,7 @@ fn main() {
             listen();
             say(&many(&gate, threads.parse().expect("a number of threads"), keys));
         }
+        ("serve", []) => broken::serve(&gate),
         ("full-disk", []) => full_disk(&gate),
         ("claim-only", [key]) => stops::claim_only(&gate, key),
         ("note", [key]) => stops::in_note(&gate, key),

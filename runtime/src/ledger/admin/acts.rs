@@ -10,7 +10,10 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
 use super::super::rules::{self, Act, By as DecidedBy, OnAct, State};
-use super::super::sqlite::rows::{self, Outcome};
+use super::super::sqlite::{
+    bring_in,
+    rows::{self, Outcome},
+};
 use super::super::{Digest, Kept};
 use super::{ClaimState, Ledger, PATIENCE, Record};
 use crate::refused::{Kind, Refused};
@@ -182,6 +185,7 @@ impl Ledger {
         self.with(|database| {
             let until = Instant::now() + PATIENCE;
             let owner = database.enrol(until)?;
+            bring_in(database, owner, until)?;
             let side = database.side().cloned();
             database
                 .write(until, Flush::Disk, |connection| body(connection, side.as_deref(), owner))

@@ -21,6 +21,7 @@ mod parked;
 mod queue;
 mod recent;
 pub(super) mod rows;
+mod spill;
 mod writer;
 
 use std::fmt;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
 use crate::refused::{Kind, Refused};
-use crate::sqlite::{Place, Trouble, TroubleKind};
+use crate::sqlite::{Database, Failure, Flush, OwnerId, Place, Trouble, TroubleKind};
 use engine::Engine;
 use queue::{Auditing, Draining, Noting, Op};
 
@@ -133,6 +134,21 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
             .advise("set `PORTCULLIS_LEDGER=sqlite:PATH`, or name the ledger in code")
     })?;
     Ok(Arc::new(SqliteStore::new(place, Limits::default())))
+}
+
+/// Records what processes could not record when they had to, before anybody else decides about it.
+pub(super) fn bring_in(database: &mut Database, owner: OwnerId, until: Instant) -> Result<(), Trouble> {
+    let Some(spill) = spill::Spill::of(database).filter(spill::Spill::is_used) else { return Ok(()) };
+    let side = database.side().cloned();
+    let beside = apply::Beside { spill: Some(&spill), before: database.reached(), ..apply::Beside::default() };
+    let written = database.write(until, Flush::Disk, |connection| {
+        apply::Context { connection, side: side.as_deref(), owner, beside: Some(&beside) }.bring_in()
+    });
+    written.map_err(Failure::trouble)?;
+    if let Some(end) = beside.brought_in.get() {
+        spill.empty(end);
+    }
+    Ok(())
 }
 
 /// A store that forgets everything with the process: for tests.
