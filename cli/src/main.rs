@@ -30,11 +30,10 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Printed, Failure> {
     let Args { ledger, json: _, command } = args;
-    let url = || args::ledger_url(ledger);
     match command {
-        Command::Device { act } => device::run(&url()?, act),
-        Command::Halt { act } => halt::run(&url()?, act),
-        Command::Ledger { act } => ledger::run(&url()?, act),
+        Command::Device { act } => device::run(&args::authority_url(ledger)?, act),
+        Command::Halt { act } => halt::run(&args::authority_url(ledger)?, act),
+        Command::Ledger { act } => ledger::run(&args::ledger_url(ledger)?, act),
         Command::Lint(act) => lint::run(&act),
         Command::Tasks(question) => tasks::run(question),
         Command::Manual(page) => manual::run(page),

@@ -10,6 +10,9 @@
 
 mod book;
 mod killer;
+#[path = "../ledger_postgres/server.rs"]
+#[allow(dead_code, reason = "it is the tests' own")]
+mod server;
 mod slots;
 mod verdict;
 mod worker;
@@ -22,7 +25,7 @@ use std::time::{Duration, Instant};
 use book::{Book, Postgres, Sqlite};
 use clap::Parser;
 use killer::{Killed, Plan};
-use portcullis_tests::postgres::Server;
+use server::Server;
 use verdict::Verdict;
 
 #[derive(Debug, clap::Parser)]

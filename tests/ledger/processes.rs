@@ -234,7 +234,7 @@ fn a_process_killed_between_its_body_and_its_settlement_is_in_doubt_and_after_it
 fn of_300_processes_killed_in_every_part_of_a_call_none_leaves_an_effect_twice_or_a_receipt_lost() {
     let room = Room::new();
     let campaign = Command::new(env!("CARGO_BIN_EXE_campaign"))
-        .args(["--store", "sqlite", "--kills", "300", "--longest-silence-ms", "20000", "--dir"])
+        .args(["--store=sqlite", "--kills=300", "--longest-silence-ms=20000", "--dir"])
         .arg(room.dir.path())
         .output()
         .unwrap();

@@ -43,18 +43,6 @@ fn a_settled_call_gives_its_receipt_again_in_this_process_and_the_next() {
     assert_eq!(room.sql("SELECT count(*) FROM portcullis.event"), ["0"]);
 }
 
-#[once(action = "book", key = "order", skip(gate), with = gate, claim = claim, settle = "transaction")]
-fn book(gate: &Portcullis, order: &str) -> Result<String, Error> {
-    let _ = &claim;
-    panic!("it could never settle")
-}
-
-#[test]
-fn a_call_that_could_not_settle_in_its_transaction_does_not_run() {
-    let Some(room) = Room::new() else { return };
-    refused(book(&room.gate(), "o-1"), Kind::InvalidArgument);
-}
-
 #[test]
 fn another_payload_is_a_conflict_in_every_state() {
     let Some(room) = Room::new() else { return };

@@ -4,10 +4,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis::Reconciled;
+use tokio_postgres::NoTls;
 
 use super::*;
-use portcullis_tests::postgres::Server;
 use proxy::Proxy;
+use server::Server;
 
 /// A room whose gate reaches its server through a proxy; this far, everything is in order.
 fn room_behind_proxy(server: &Server) -> (Room, Proxy, Portcullis) {

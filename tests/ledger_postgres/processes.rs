@@ -123,17 +123,7 @@ fn a_fork_is_refused_and_its_parent_goes_on() {
 fn of_100_processes_killed_in_every_part_of_a_call_none_leaves_an_effect_twice_or_a_receipt_lost() {
     let Some(room) = Room::new() else { return };
     let campaign = Command::new(env!("CARGO_BIN_EXE_campaign"))
-        .args([
-            "--store",
-            "postgres",
-            "--kills",
-            "100",
-            "--longest-silence-ms",
-            "20000",
-            "--database",
-            &room.url,
-            "--dir",
-        ])
+        .args(["--store=postgres", "--kills=100", "--longest-silence-ms=20000", "--database", &room.url, "--dir"])
         .arg(room.dir.path())
         .output()
         .unwrap();

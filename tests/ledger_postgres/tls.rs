@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use portcullis_tests::postgres::Server;
+use server::Server;
 
 /// A server whose certificate is for `name`, and that certificate.
 fn server(name: &str) -> Option<(Server, tempfile::NamedTempFile)> {
@@ -16,7 +16,7 @@ fn server(name: &str) -> Option<(Server, tempfile::NamedTempFile)> {
             let path = data.join(name);
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-            portcullis_tests::postgres::give_to_the_server(&path);
+            server::give_to_the_server(&path);
         }
     })?;
     Some((server, root))

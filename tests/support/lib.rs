@@ -1,5 +1,4 @@
 //! What several test files share.
 
 pub mod hostile_server;
-pub mod postgres;
 pub mod process;

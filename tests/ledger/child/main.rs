@@ -90,7 +90,7 @@ fn main() {
     };
     EFFECTS.get_or_init(|| Path::new(effects).to_owned());
     let url = if ledger.starts_with("postgres:") { ledger.clone() } else { format!("sqlite:{ledger}") };
-    let gate = Portcullis::builder().ledger(url).namespace("tests").build().expect("the gate is configured");
+    let gate = Portcullis::builder().ledger(&*url).namespace("tests").build().expect("the gate is configured");
     match (situation.as_str(), rest) {
         ("run", [key]) => {
             say("ready");
@@ -119,7 +119,7 @@ fn main() {
         ("return", [key]) => stops::on_return(&gate, key),
         ("overdue", [key]) => stops::overdue(&gate, key),
         ("short-for-ever", [keys]) => sweeping::short_for_ever(&gate, keys.parse().expect("a number of keys")),
-        ("gc-for-ever", []) => sweeping::gc_for_ever(ledger),
+        ("gc-for-ever", []) => sweeping::gc_for_ever(&url),
         ("book-until", [point, order]) => booking::until(&gate, ledger, point, order),
         ("book-for-ever", [orders]) => booking::for_ever(&gate, ledger, orders.parse().expect("a number of orders")),
         _ => panic!("no such situation: {situation}"),

@@ -15,8 +15,11 @@
 
 #![expect(clippy::vec_box, clippy::boxed_local, reason = "they go from line to batch and back, and are large")]
 
+mod archive;
 mod chained;
+mod desk;
 mod hot;
+mod inside;
 mod lane;
 mod parked;
 mod queue;
@@ -36,10 +39,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{
-    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket, messages,
-};
+use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, Ticket};
 use crate::refused::{Kind, Refused};
+pub(super) use archive::open_archive;
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
 use trouble::{Trouble, TroubleKind};
@@ -119,10 +121,6 @@ impl Store for PostgresStore {
         if self.0.is_foreign() {
             return Ticket::ready(Claimed::Refuse(forked().refuse(&request.action, "the ledger can't be used")));
         }
-        // Its body could run and never say so.
-        if request.transactional {
-            return Ticket::ready(Claimed::Refuse(messages::not_transactional(&request.action)));
-        }
         let (digest, attempt) = (request.digest, request.attempt);
         let (reply, ticket) = Ticket::returning({
             let shared = self.0.clone();
@@ -187,10 +185,12 @@ impl fmt::Debug for PostgresStore {
 
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.
 pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused> {
-    let target = Target::from_url(url).map_err(|trouble| {
-        Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
-            .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
-    })?;
+    let target = Target::from_url(url).map_err(|trouble| unusable(&trouble))?;
     let (limits, pid) = (Limits::new(lease), std::process::id());
     Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, sender: Mutex::new(None), pid }))))
+}
+
+fn unusable(trouble: &Trouble) -> Refused {
+    Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
+        .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
 }

@@ -42,16 +42,22 @@ pub(super) const CLAIM_MANY: &str = concat!(
     " ORDER BY digest ON CONFLICT (digest) DO NOTHING RETURNING digest"
 );
 
+/// What [`Seen::read`](super::rows::Seen::read) reads, and after it whatever else is asked for.
 macro_rules! read {
     ($rest:literal) => {
+        read!("", "", $rest)
+    };
+    ($columns:literal, $tables:literal, $rest:literal) => {
         concat!(
             "SELECT claim.digest, claim.fingerprint, claim.state, claim.epoch, claim.attempt, claim.owner, claim.claimed_ms,
                claim.settled_ms, claim.retain_ms, claim.loss, claim.receipt, claim.ended,
                claim.first_ms, claim.running, claim.settled_by, claim.sealed, claim.transactional,
                owner.host, owner.pid, owner.since_ms, coalesce(owner.lease_until > clock_timestamp(), false), ",
             now_ms!(),
-            ", CASE WHEN claim.state = 3 THEN (SELECT max(renewed_ms) FROM portcullis.owner) END
-             FROM portcullis.claim LEFT JOIN portcullis.owner ON owner.id = claim.owner ",
+            ", CASE WHEN claim.state = 3 THEN (SELECT max(renewed_ms) FROM portcullis.owner) END",
+            $columns,
+            " FROM portcullis.claim LEFT JOIN portcullis.owner ON owner.id = claim.owner ",
+            $tables,
             $rest
         )
     };
@@ -89,6 +95,23 @@ pub(super) const PUT: &str = concat!(
     now_ms!(),
     " WHERE digest = $1"
 );
+
+/// A settlement in a transaction of the user's: digest, epoch, attempt, receipt, sealed. No row: ask the rules. What it had said
+/// of being overdue stays, for the event. What is acknowledged then is on disk, whatever the user's session says.
+pub(super) const SETTLE_INSIDE: &str = concat!(
+    "UPDATE portcullis.claim SET state = 1, loss = 0, receipt = $4, sealed = $5, running = false, settled_by = 0, settled_ms = ",
+    now_ms!(),
+    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND (state = 0 OR (state = 3 AND running))
+      RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+        THEN set_config('synchronous_commit', 'on', true) END"
+);
+
+/// What decides about that: digest.
+pub(super) const KNOWN: &str =
+    "SELECT state, epoch, attempt, running, settled_by FROM portcullis.claim WHERE digest = $1";
+
+/// Forgets that a claim was overdue.
+pub(super) const NOT_OVERDUE: &str = "UPDATE portcullis.claim SET ended = NULL WHERE digest = $1";
 
 /// The next epoch of a locked claim: digest, epoch, attempt, owner, retain, first, transactional. No row: the lease has lapsed.
 pub(super) const START_AGAIN: &str = concat!(
@@ -155,3 +178,33 @@ pub(super) const ADD_NOTE: &str =
 
 /// The notes beside a claim.
 pub(super) const NOTES: &str = "SELECT epoch, at_ms, note FROM portcullis.note WHERE digest = $1 ORDER BY id";
+
+/// Claims with their names, as an operator sees them. The rest of the statement follows.
+pub(super) const RECORDS: &str = read!(
+    ", action.namespace, action.name, action.place, claim.key, owner.program",
+    "JOIN portcullis.action ON action.id = claim.action ",
+    ""
+);
+
+/// A claim, before it is read: what is read then is newer than whatever this has waited for.
+pub(super) const HOLD: &str = "SELECT FROM portcullis.claim WHERE digest = $1 FOR UPDATE";
+
+/// Events as they are stored. The rest of the statement follows.
+pub(super) const EVENTS: &str =
+    "SELECT id, owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash FROM portcullis.event ";
+
+/// The notes beside many claims.
+pub(super) const NOTES_OF: &str =
+    "SELECT epoch, at_ms, note, digest FROM portcullis.note WHERE digest = ANY($1::bytea[]) ORDER BY id";
+
+/// Receipts whose time is over, as the partial index says it: now, how many. Others may be at some of them.
+pub(super) const DUE: &str = "SELECT digest, state, settled_ms + retain_ms FROM portcullis.claim
+     WHERE retain_ms IS NOT NULL AND state IN (1, 2) AND settled_ms + retain_ms <= $1
+     ORDER BY settled_ms + retain_ms LIMIT $2 FOR UPDATE SKIP LOCKED";
+
+/// Takes receipts away: digests, the state that stands for it.
+pub(super) const EXPIRE: &str =
+    "UPDATE portcullis.claim SET state = $2, receipt = NULL, sealed = false, loss = 0 WHERE digest = ANY($1::bytea[])";
+
+/// The notes beside them.
+pub(super) const FORGET_NOTES: &str = "DELETE FROM portcullis.note WHERE digest = ANY($1::bytea[])";

@@ -14,13 +14,14 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
+mod archive;
 mod engine;
 mod front;
 mod inside;
 mod parked;
 mod queue;
 mod recent;
-pub(super) mod rows;
+mod rows;
 mod spill;
 mod writer;
 
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Database, Failure, Flush, OwnerId, Place, Trouble, TroubleKind};
+pub(super) use archive::open_archive;
 use engine::Engine;
 use queue::{Auditing, Draining, Noting, Op};
 
@@ -137,7 +139,7 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
 }
 
 /// Records what processes could not record when they had to, before anybody else decides about it.
-pub(super) fn bring_in(database: &mut Database, owner: OwnerId, until: Instant) -> Result<(), Trouble> {
+fn bring_in(database: &mut Database, owner: OwnerId, until: Instant) -> Result<(), Trouble> {
     let Some(spill) = spill::Spill::of(database).filter(spill::Spill::is_used) else { return Ok(()) };
     let side = database.side().cloned();
     let beside = apply::Beside { spill: Some(&spill), before: database.reached(), ..apply::Beside::default() };
