@@ -2,12 +2,15 @@
 
 #[path = "../ledger_stores/acts.rs"]
 mod acts;
+mod broken;
+mod disk;
 mod doubt;
 mod inside;
 #[path = "../ledger_stores/looks.rs"]
 mod looks;
 mod notes;
 mod overdue;
+mod power;
 mod processes;
 mod receipts;
 #[path = "../ledger_stores/retention.rs"]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis::{Portcullis, Refused, once};
 
 mod booking;
+mod broken;
 mod stops;
 mod sweeping;
 
@@ -110,7 +111,7 @@ fn main() {
             listen();
             say(&many(&gate, threads.parse().expect("a number of threads"), keys));
         }
-        ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("serve", []) => broken::serve(&gate),
         ("full-disk", []) => full_disk(&gate),
         ("claim-only", [key]) => stops::claim_only(&gate, key),
         ("note", [key]) => stops::in_note(&gate, key),
@@ -152,22 +153,6 @@ fn many(gate: &Portcullis, threads: usize, keys: usize) -> String {
         *sum.entry(code).or_default() += count;
     }
     format!("{sum:?}")
-}
-
-/// Runs one key after the other until it is killed.
-fn for_ever(gate: &Portcullis, keys: usize) {
-    say("ready");
-    let start = std::process::id() as usize;
-    for i in 0.. {
-        let key = format!("k-{}", (start + i * 31) % keys);
-        match run(gate, &key) {
-            Ok(receipt) => assert_eq!(receipt, format!("receipt of {key}")),
-            Err(refused) => {
-                let code = refused.code();
-                assert!(matches!(code, "in_flight" | "in_doubt"), "{refused}");
-            }
-        }
-    }
 }
 
 fn fork_and_use(gate: &Portcullis, key: &str) {

@@ -60,6 +60,7 @@ impl SqliteArchive {
     ) -> Result<T, Refused> {
         let until = Instant::now() + PATIENCE;
         let written = self.database.enrol(until).and_then(|owner| {
+            super::bring_in(&mut self.database, owner, until)?;
             let side = self.database.side().cloned();
             self.database
                 .write(until, Flush::Disk, |connection| body(connection, side.as_deref(), owner))
