@@ -30,6 +30,8 @@ pub mod testing;
     allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
 )]
 mod ticket;
+#[cfg(feature = "http")]
+mod wire;
 
 pub use boundary::{Boundary, OnRefusal};
 pub use budget::Cost;
