@@ -30,7 +30,7 @@ pub mod testing;
     allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
 )]
 mod ticket;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "paperclip"))]
 mod wire;
 
 pub use boundary::{Boundary, OnRefusal};

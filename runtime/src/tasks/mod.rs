@@ -8,11 +8,12 @@
 //! | [`escalation`] | who helps when it does not go on? |
 //! | [`memory`] | what is remembered of it? |
 //! | [`settings`] | what do environment and files say? |
+//! | `paperclip` | how is all this carried into Paperclip, a task service? (feature `paperclip`) |
 //!
 //! How much a task may use is the business of [`budget`](crate::budget).
 //!
-//! Everything in here decides from what it is given and keeps what it knows in memory. Nothing in here reads a clock, a file or
-//! a socket to come to a decision.
+//! Everything in here decides from what it is given and keeps what it knows in memory. But for `paperclip`, nothing in here reads a
+//! clock, a file or a socket to come to a decision.
 
 pub mod admission;
 pub mod escalation;
@@ -20,6 +21,8 @@ pub mod lifecycle;
 pub mod loops;
 pub mod memory;
 mod name;
+#[cfg(feature = "paperclip")]
+pub mod paperclip;
 pub mod settings;
 
 pub use name::{InvalidName, check_name};
