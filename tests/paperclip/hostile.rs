@@ -129,6 +129,22 @@ fn the_holder_of_an_issue_is_named() {
 }
 
 #[test]
+fn a_checkout_is_subject_to_the_services_rules_too() {
+    let (server, _heard) = telling(|connection| {
+        connection.send(answer(
+            "422 Unprocessable Entity",
+            JSON,
+            r#"{"error":"Issue is blocked by unresolved blockers"}"#,
+        ));
+    });
+    let Err(Failure::Rule { to, said }) = paperclip(&server.base()).checkout("i-1").wait() else { panic!("taken") };
+    assert_eq!(
+        (to, said.to_string().as_str()),
+        (TaskState::InProgress, "422: Issue is blocked by unresolved blockers")
+    );
+}
+
+#[test]
 fn what_is_no_answer_is_not_taken_for_one() {
     let wrong_type = answer("201 Created", "content-type: text/html\r\n", COMMENT);
     said("HTML", Means::Perhaps, wrong_type);

@@ -1,9 +1,14 @@
 //! A lifecycle whose changes are the issue's too.
 
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+
 use portcullis::tasks::lifecycle::{By, Change, Hook, Lifecycle, TaskState, Veto};
 use portcullis::tasks::paperclip::Move;
-use portcullis_tests::hostile_server::{Server, answer, json};
+use portcullis_tests::hostile_server::{Server, json};
+use serde_json::Value;
 
+use super::hostile::paperclip;
 use super::world::World;
 
 #[test]
@@ -73,20 +78,18 @@ fn an_answer_that_is_lost_leaves_the_lifecycle_where_it_is_and_says_so() {
             }
         }
     });
-    let task = Lifecycle::at("i-1", TaskState::InProgress)
-        .unwrap()
-        .hook(super::hostile::paperclip(&server.base()).mirror("i-1"));
+    let task = Lifecycle::at("i-1", TaskState::InProgress).unwrap().hook(paperclip(&server.base()).mirror("i-1"));
     let refused = task.transition(TaskState::Done, "first").unwrap_err();
     assert_eq!((refused.code(), task.state()), ("in_doubt", TaskState::InProgress));
     assert!(refused.may_have_happened());
 }
 
-/// Waits at the change until the other thread has made its own.
-struct Slow(std::sync::Barrier);
+/// Lets two threads go on at the same moment.
+struct Together(Barrier);
 
-impl Hook for Slow {
+impl Hook for Together {
     fn name(&self) -> &str {
-        "slow"
+        "together"
     }
 
     fn before(&self, _: &str, _: &Change) -> Result<(), Veto> {
@@ -95,51 +98,43 @@ impl Hook for Slow {
     }
 }
 
+/// Where an issue stands, and every state to which it was moved.
+#[derive(Default)]
+struct Moved(Vec<String>);
+
+impl Moved {
+    /// Like the real one, it makes nearly every move.
+    fn answer(&mut self, request: &str) -> Vec<u8> {
+        if request.starts_with("PATCH") {
+            let (_, body) = request.split_once("\r\n\r\n").expect("a body");
+            let body: Value = serde_json::from_str(body).expect("JSON");
+            self.0.push(body["status"].as_str().expect("a state").to_owned());
+        }
+        let state = self.0.last().map_or("in_progress", String::as_str);
+        json(format!(r#"{{"id":"i-1","title":"t","status":"{state}"}}"#))
+    }
+}
+
 #[test]
 fn two_threads_cannot_end_one_issue_twice() {
-    use std::sync::{Arc, Mutex};
     for _ in 0..20 {
-        // A server that, like the real one, makes nearly every move.
-        let state = Arc::new(Mutex::new(("in_progress".to_owned(), Vec::new())));
-        let kept = Arc::clone(&state);
+        let moved = Arc::new(Mutex::new(Moved::default()));
+        let there = Arc::clone(&moved);
         let server = Server::start(move |connection| {
             while let Some(request) = connection.request() {
-                let mut state = kept.lock().unwrap();
-                if let Some((_, body)) = request.0.split_once("\r\n\r\n").filter(|_| request.0.starts_with("PATCH")) {
-                    let body: serde_json::Value = serde_json::from_str(body).unwrap();
-                    state.0 = body["status"].as_str().unwrap().to_owned();
-                    let moved = state.0.clone();
-                    state.1.push(moved);
-                }
-                connection.send(answer(
-                    "200 OK",
-                    "content-type: application/json\r\n",
-                    format!(r#"{{"id":"i-1","title":"t","status":"{}"}}"#, state.0),
-                ));
+                let answer = there.lock().unwrap().answer(&request.0);
+                connection.send(answer);
             }
         });
-        let mirror = super::hostile::paperclip(&server.base()).mirror("i-1");
-        let slow = Slow(std::sync::Barrier::new(2));
-        let task = Lifecycle::at("i-1", TaskState::InProgress).unwrap().hook(slow).hook(mirror);
-        let ends = [TaskState::Done, TaskState::Cancelled];
-        let outcomes = std::thread::scope(|scope| {
-            let ends = ends.map(|end| {
-                (
-                    end,
-                    scope.spawn({
-                        let task = &task;
-                        move || task.transition(end, "one of two").is_ok()
-                    }),
-                )
-            });
-            ends.map(|(end, thread)| (end, thread.join().unwrap()))
+        let mirror = paperclip(&server.base()).mirror("i-1");
+        let task = Lifecycle::at("i-1", TaskState::InProgress).unwrap().hook(Together(Barrier::new(2))).hook(mirror);
+        let ended = thread::scope(|scope| {
+            let task = &task;
+            let ends = [TaskState::Done, TaskState::Cancelled];
+            let threads = ends.map(|end| scope.spawn(move || task.transition(end, "one of two").is_ok()));
+            threads.map(|thread| thread.join().unwrap())
         });
-        let won: Vec<_> = outcomes.iter().filter(|(_, won)| *won).map(|(end, _)| end.name().to_owned()).collect();
-        assert_eq!(
-            (won.len(), &won),
-            (1, &state.lock().unwrap().1),
-            "what the service made is what was committed here"
-        );
-        assert_eq!(won[0], task.state().name());
+        assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+        assert_eq!(moved.lock().unwrap().0, [task.state().name()], "what the service made is what was committed here");
     }
 }

@@ -74,16 +74,16 @@ impl World {
         let board = Board(live.clone());
         let company = board.post("/companies", json!({"name": "Portcullis"}))["id"].clone();
         let company_path = format!("/companies/{}", company.as_str().expect("an id"));
-        let hire = |name: &str, role: &str| {
+        let hire = |name: &str, role: &str, wakes: bool| {
             let body = json!({
                 "name": name, "role": role, "adapterType": "process",
-                "adapterConfig": {"command": "/bin/sleep", "args": ["600"], "cwd": "/tmp", "timeoutSec": 600, "graceSec": 1},
-                "runtimeConfig": {"heartbeat": {"enabled": false, "wakeOnDemand": true}},
+                "adapterConfig": {"command": "/bin/sleep", "args": ["120"], "cwd": "/tmp", "timeoutSec": 120, "graceSec": 1},
+                "runtimeConfig": {"heartbeat": {"enabled": false, "wakeOnDemand": wakes}},
             });
             board.post(&format!("{company_path}/agents"), body)["id"].as_str().expect("an id").to_owned()
         };
-        let lead = hire("lead", "ceo");
-        let agents = [hire("first", "engineer"), hire("second", "engineer")];
+        let lead = hire("lead", "ceo", false);
+        let agents = [hire("first", "engineer", true), hire("second", "engineer", true)];
         let mut runs = Vec::new();
         let mut keys = Vec::new();
         for agent in &agents {

@@ -43,7 +43,7 @@ impl Paperclip {
     /// not at all. Asked again by the run that holds it, it is the same yes.
     ///
     /// # Errors
-    /// [`Failure::NotMine`] if somebody else has it, or it is not in `todo`; [`Failure::Rejected`] if another issue blocks it; and as
+    /// [`Failure::NotMine`] if somebody else has it, or it is not in `todo`; [`Failure::Rule`] if another issue blocks it; and as
     /// [`issue`](Paperclip::issue).
     pub fn checkout(&self, id: &str) -> Pending<Issue> {
         self.transition(id, Move::new(TaskState::Todo, TaskState::InProgress))
@@ -65,8 +65,8 @@ impl Paperclip {
         self.link().begin(prepared, |speaker, (issue, checkout)| async move {
             if wanted.is_checkout() {
                 let body = json!({"agentId": agent, "expectedStatuses": [wanted.from]});
-                let success = speaker.ask(Ask::post(checkout, Some(body))).await?;
-                return taken(&success, &agent, &run);
+                let answered = speaker.ask(Ask::post(checkout, Some(body))).await;
+                return taken(&ruled(wanted.to, answered)?, &agent, &run);
             }
             let now = speaker.issue(Ask::get(issue.clone())).await?;
             if now.state == wanted.to {
@@ -75,12 +75,7 @@ impl Paperclip {
             if now.state != wanted.from {
                 return Err(Failure::Elsewhere { expected: wanted.from, found: now.state });
             }
-            let success = match speaker.ask(Ask::patch(issue, wanted.body(&agent))).await {
-                Err(Failure::Rejected(said)) if said.status == 422 => {
-                    return Err(Failure::Rule { to: wanted.to, said });
-                }
-                answered => answered?,
-            };
+            let success = ruled(wanted.to, speaker.ask(Ask::patch(issue, wanted.body(&agent))).await)?;
             let moved: Issue = success.read()?;
             if moved.state == wanted.to {
                 Ok(moved)
@@ -210,6 +205,14 @@ impl Speaker {
                     .into())
             }
         }
+    }
+}
+
+/// 422 to a move is one of the service's own rules.
+fn ruled(to: TaskState, answered: Result<Success, Failure>) -> Result<Success, Failure> {
+    match answered {
+        Err(Failure::Rejected(said)) if said.status == 422 => Err(Failure::Rule { to, said }),
+        answered => answered,
     }
 }
 
