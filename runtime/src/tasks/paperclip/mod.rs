@@ -99,7 +99,7 @@ pub enum InvalidPaperclip {
 }
 
 /// What a [`Paperclip`] is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing happens before `connect`"]
 pub struct Builder {
     url: String,
@@ -192,6 +192,15 @@ impl Builder {
         let wire = Wire::new(base, RULES, headers).map_err(client)?;
         let link = Link::open(wire, deadline).map_err(|error| client(error.into()))?;
         Ok(Paperclip(Arc::new(Inner { agent, run, link })))
+    }
+}
+
+impl fmt::Debug for Builder {
+    /// Without the URL, which may hold a secret by mistake.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Builder { agent, run, deadline, .. } = self;
+        let mut shown = f.debug_struct("Builder");
+        shown.field("agent", &agent.id()).field("run", run).field("deadline", deadline).finish_non_exhaustive()
     }
 }
 
