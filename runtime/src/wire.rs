@@ -50,6 +50,7 @@ pub(crate) struct Rules {
 /// Why there is no usable answer.
 #[derive(Debug)]
 pub(crate) struct Trouble {
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "for authorities"))]
     pub(crate) kind: TroubleKind,
     /// For people.
     pub(crate) detail: String,
