@@ -29,7 +29,7 @@ pub mod settings;
 
 pub use name::{InvalidName, check_name};
 pub use register::Tasks;
-pub(crate) use register::{Opening, Register, another_kind, running};
+pub(crate) use register::{Opening, Register, another_kind};
 
 /// A moment, as in `2026-11-24T02:30:00.123456789Z`.
 pub(crate) fn moment<S: serde::Serializer>(at: &std::time::SystemTime, to: S) -> Result<S::Ok, S::Error> {

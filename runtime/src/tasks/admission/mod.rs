@@ -14,7 +14,7 @@ use crate::refused::{Kind, Refused};
 use crate::tasks::name::is_blank;
 
 mod agent;
-mod idle;
+pub(crate) mod idle;
 
 #[cfg(feature = "paperclip")]
 pub(in crate::tasks) use agent::segment;
