@@ -1,7 +1,8 @@
 //! Transactions of several statements: whatever leaves an event, and what the hot path could not decide.
 //!
 //! They lock the row, ask the rules, and write what these say, with the event in the chain of this process's owner. One at a
-//! time, so that the chain has one writer.
+//! time, so that the chain has one writer. What another transaction is at is left for later: it may be a user's own, which has
+//! [settled](super::inside) and takes its time to commit.
 
 use serde_json::json;
 use tokio_postgres::IsolationLevel;
@@ -30,6 +31,8 @@ pub(super) enum Outcome {
     Settled(Settled),
     /// A note, an audit record or a release: done.
     Done,
+    /// Nothing was done: another transaction is at the claim.
+    Held,
 }
 
 /// All of them in one transaction.
@@ -55,8 +58,15 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_by_key(|&i| batch[i].digest());
     let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
+    // Nobody waits for a transaction of somebody else's, which may take any time.
+    let digests: Vec<Digest> =
+        batch.iter().filter(|one| !matches!(one, Chained::Note(_))).filter_map(Chained::digest).collect();
+    let held = desk.held(&digests).await?;
     for i in order {
-        outcomes[i] = Some(desk.one(&batch[i], actions[i].as_deref()).await?);
+        outcomes[i] = Some(match batch[i].digest() {
+            Some(digest) if held.contains(&digest) => Outcome::Held,
+            Some(_) | None => desk.one(&batch[i], actions[i].as_deref()).await?,
+        });
     }
     desk.commit().await?;
     Ok(outcomes.into_iter().flatten().collect())

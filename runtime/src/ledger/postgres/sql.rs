@@ -69,6 +69,13 @@ pub(super) const READ: &str = read!("WHERE claim.digest = ANY($1::bytea[])");
 /// The same, one of them, to be changed.
 pub(super) const LOCK: &str = read!("WHERE claim.digest = $1::bytea FOR UPDATE OF claim");
 
+/// Locks those of these claims that no other transaction is at.
+pub(super) const TAKE: &str =
+    "SELECT digest FROM portcullis.claim WHERE digest = ANY($1::bytea[]) ORDER BY digest FOR UPDATE SKIP LOCKED";
+
+/// Which of these claims there are.
+pub(super) const THERE: &str = "SELECT digest FROM portcullis.claim WHERE digest = ANY($1::bytea[])";
+
 /// The happy settlement: digest, epoch, attempt, state, loss, receipt, sealed. No row: ask the rules.
 pub(super) const SETTLE_ONE: &str = concat!(
     "UPDATE portcullis.claim SET state = $4, loss = $5, receipt = $6, sealed = $7, settled_ms = ",
