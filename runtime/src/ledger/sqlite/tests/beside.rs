@@ -64,7 +64,7 @@ fn a_person_can_not_release_what_has_happened_and_could_not_be_recorded() {
     let ledger = Ledger::open(&format!("sqlite:{}", path.display())).unwrap();
     let record = ledger.show("shop", "orders.refund", "o-1").unwrap().unwrap();
     let refused = ledger.release(&record, &By::new("op", "it surely did not happen").force()).unwrap_err();
-    assert_eq!(refused.kind(), Kind::InvalidTransition, "{refused}");
+    assert_eq!(refused.kind(), Kind::Fenced, "{refused}");
     let record = ledger.show("shop", "orders.refund", "o-1").unwrap().unwrap();
     assert_eq!((record.state, record.receipt), (ClaimState::Committed, Some(json!(1))));
 }
