@@ -7,7 +7,7 @@ use portcullis::authority::Device;
 use portcullis::ledger::{ClaimState, Record};
 
 use crate::output::Failure;
-use crate::{manual, tasks};
+use crate::{manual, task, tasks};
 
 /// Devices, the halt switch, the ledger and the lint of portcullis, and what it says of tasks.
 #[derive(Debug, Parser)]
@@ -41,6 +41,11 @@ pub(crate) enum Command {
     Ledger {
         #[command(subcommand)]
         act: LedgerAct,
+    },
+    /// Durable tasks: where they stand, and what they have used.
+    Task {
+        #[command(subcommand)]
+        act: task::TaskAct,
     },
     /// Make clippy refuse raw effects outside of guarded functions.
     ///

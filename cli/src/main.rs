@@ -9,6 +9,7 @@ mod ledger;
 mod lint;
 mod manual;
 mod output;
+mod task;
 mod tasks;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn run(args: Args) -> Result<Printed, Failure> {
         Command::Device { act } => device::run(&args::authority_url(ledger)?, act),
         Command::Halt { act } => halt::run(&args::authority_url(ledger)?, act),
         Command::Ledger { act } => ledger::run(&args::ledger_url(ledger)?, act),
+        Command::Task { act } => task::run(&args::ledger_url(ledger)?, act),
         Command::Lint(act) => lint::run(&act),
         Command::Tasks(question) => tasks::run(question),
         Command::Manual(page) => manual::run(page),

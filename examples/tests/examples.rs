@@ -75,6 +75,24 @@ fn a_lost_reply_is_never_a_second_payment() {
 }
 
 #[test]
+fn a_task_is_done_once_and_goes_on_with_the_account_that_it_has() {
+    let output = example("task").output().expect("it starts");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    in_order(
+        &said,
+        &[
+            "it is short          done, fine",
+            "it is done again     done, loop_reprocess",
+            "it is long           blocked, budget_steps",
+            "it is tried again    blocked, budget_steps",
+            "it creates itself    blocked, loop_cycle",
+            "it was given up      cancelled, loop_reprocess",
+        ],
+    );
+}
+
+#[test]
 fn the_agent_is_stopped_by_each_limit_in_turn() {
     let output = example("agent_loop").output().expect("it starts");
     let said = said(&output);

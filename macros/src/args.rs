@@ -15,6 +15,7 @@ pub(crate) enum Guard {
     Boundary,
     Once,
     Budgeted,
+    Task,
 }
 
 /// What every attribute takes, once per function.
@@ -24,13 +25,14 @@ const SHARED: &[&str] = &["action", "with", "refused", "crate"];
 const LATER: &[&str] = &["approval"];
 
 impl Guard {
-    pub(crate) const ALL: [Guard; 3] = [Guard::Boundary, Guard::Once, Guard::Budgeted];
+    pub(crate) const ALL: [Guard; 4] = [Guard::Boundary, Guard::Once, Guard::Budgeted, Guard::Task];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Guard::Boundary => "boundary",
             Guard::Once => "once",
             Guard::Budgeted => "budgeted",
+            Guard::Task => "task",
         }
     }
 
@@ -51,6 +53,18 @@ impl Guard {
                 "retain",
             ],
             Guard::Budgeted => &["max_steps", "max_depth", "max_duration", "max_cost", "cost", "per", "on_exceed"],
+            Guard::Task => {
+                &["id", "kind", "agent", "max_steps", "max_depth", "max_duration", "max_cost", "on_exceed", "durable"]
+            }
+        }
+    }
+
+    /// The argument without which it is somebody else's attribute of the same name, or a mistake.
+    pub(crate) const fn required(self) -> Option<&'static str> {
+        match self {
+            Guard::Once => Some("key"),
+            Guard::Task => Some("id"),
+            Guard::Boundary | Guard::Budgeted => None,
         }
     }
 
@@ -68,7 +82,7 @@ pub(crate) struct Args {
     pub(crate) words: Vec<Ident>,
     values: Vec<(Ident, Value)>,
     /// Some argument is unknown: with `has`, how another crate's attribute of the same name is recognised.
-    pub(crate) strange: bool,
+    strange: bool,
     /// Some argument is wrong and was reported, so nothing is said about what is missing.
     pub(crate) flawed: bool,
 }
@@ -190,6 +204,12 @@ impl Args {
     fn supported(&self) -> String {
         let kinds = if self.guard == Guard::Boundary { "one or more boundaries, and " } else { "" };
         format!("It takes {kinds}{}", listed(self.guard.arguments().iter().chain(SHARED)))
+    }
+
+    /// It does not look like ours: another crate may have an attribute of this name.
+    pub(crate) fn is_strange(&self) -> bool {
+        let nothing = self.guard == Guard::Task && self.words.is_empty() && self.values.is_empty() && !self.flawed;
+        self.guard.required().is_some_and(|required| !self.has(required)) && (self.strange || nothing)
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {

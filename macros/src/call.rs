@@ -9,14 +9,16 @@ use crate::item::Param;
 use crate::key::borrowed;
 use crate::model::{Boundary, Budgeted, Model, OnRefusal, Once, Per};
 use crate::paths::ours;
+use crate::task::Task;
 use crate::values::{mentions, string};
 
 impl Expansion<'_> {
-    // Output: let key = …;
+    // Output: let id = …;
+    //         let key = …;
     //         let payload = …;
-    //         let call = Call::new(&__SITE).resource(&EXPR).once(key, payload);
+    //         let call = Call::new(&__SITE).task(id).resource(&EXPR).once(key, payload);
     pub(crate) fn call(&self, mutable: bool) -> TokenStream {
-        let Model { action, with, boundary, budgeted, once, .. } = self.model;
+        let Model { action, with, boundary, budgeted, once, task, .. } = self.model;
         let new = self.runtime.private(quote!(Call::new));
         let mutable = mutable.then(|| ours!(mut));
         let mut call = ours!(#new(&__SITE));
@@ -33,6 +35,17 @@ impl Expansion<'_> {
         if let Some(action) = action.as_ref().filter(|action| string(action).is_none()) {
             set("action", action.to_token_stream());
         }
+        let id = task.as_ref().map(|Task { id, kind, agent, .. }| {
+            let id = id.as_ref().map(|id| id.expand(self.function, self.runtime));
+            set("task", ours!(id));
+            if let Some(kind) = kind {
+                set("kind", borrowed(kind));
+            }
+            if let Some(agent) = agent {
+                set("agent", borrowed(agent));
+            }
+            ours!(let id = #id;)
+        });
         if let Some(Boundary { resource, width, .. }) = boundary {
             if let Some(resource) = resource {
                 set("resource", borrowed(resource));
@@ -58,7 +71,7 @@ impl Expansion<'_> {
             }
             ours!(let key = #key; #payload)
         });
-        ours!(#claim let #mutable call = #call;)
+        ours!(#id #claim let #mutable call = #call;)
     }
 
     /// A generic function has a default action only if an argument tells its types apart, and then it is one place.
@@ -72,7 +85,7 @@ impl Expansion<'_> {
 
     /// What is known at compile time. Items have no hygiene, so their names are none that a body would use.
     pub(crate) fn site(&self) -> TokenStream {
-        let Model { action, boundary, budgeted, once, .. } = self.model;
+        let Model { action, boundary, budgeted, once, task, .. } = self.model;
         let (site, on) = (self.runtime.private(quote!(Site)), self.runtime.public(quote!(OnRefusal)));
         let kind = self.model.permit().map(|_| self.kind()).map(|kind| ours!(<#kind>));
         let package = ours!(::core::env!("CARGO_PKG_NAME"));
@@ -97,15 +110,26 @@ impl Expansion<'_> {
             });
         }
         if let Some(Budgeted { limits, per, on_exceed, .. }) = budgeted {
-            let (new, per_path) =
-                (self.runtime.public(quote!(budget::Limits::new())), self.runtime.public(quote!(budget::Per)));
-            let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
-            value.extend(ours!(.budget(#new #(#limits)*, #per_path::#per, #on::#on_exceed)));
+            let (limits, per_path) = (self.limits(limits), self.runtime.public(quote!(budget::Per)));
+            value.extend(ours!(.budget(#limits, #per_path::#per, #on::#on_exceed)));
+        }
+        if let Some(Task { limits, on_exceed, durable, .. }) = task {
+            let limits = self.limits(limits);
+            value.extend(ours!(.task(#limits, #on::#on_exceed)));
+            if *durable {
+                value.extend(ours!(.durable()));
+            }
         }
         if let Some(Once { site, .. }) = once {
             value.extend(site.iter().map(|(method, argument)| ours!(.#method(#argument))));
         }
         ours!(#here static __SITE: #site #kind = #value;)
+    }
+
+    fn limits(&self, limits: &[(Ident, TokenStream)]) -> TokenStream {
+        let new = self.runtime.public(quote!(budget::Limits::new()));
+        let limits = limits.iter().map(|(method, value)| ours!(.#method(#value)));
+        ours!(#new #(#limits)*)
     }
 
     // Output: let payload = Payload::new().arg("order_id", &order_id).arg("cents", &cents);

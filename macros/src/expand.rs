@@ -140,6 +140,7 @@ impl Expansion<'_> {
     }
 
     // Output: run_sync::<R, _>(call, refuse, body)
+    //         run_task::<R, _>(call, refuse, body)
     //         once_sync::<R, _>(call, refuse, on_err, body)
     //         reconciled_sync::<R, _>(call, refuse, on_err, reconcile, body)
     fn run(&self, body: TokenStream, later: bool, at: (Span, Span)) -> TokenStream {
@@ -147,6 +148,7 @@ impl Expansion<'_> {
         let reconcile = once.and_then(|once| once.reconcile.as_ref());
         let name = match (once, reconcile, later) {
             (None, _, false) => "run_sync",
+            (None, _, true) if self.model.task.is_some() => "run_task",
             (None, _, true) => "run",
             (Some(_), None, false) => "once_sync",
             (Some(_), None, true) => "once",

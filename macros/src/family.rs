@@ -85,8 +85,8 @@ impl Family {
         };
         let mut mistakes = Errors::default();
         let args = Args::parse(guard, span, tokens, &mut mistakes);
-        if guard == Guard::Once && bare.is_some() && args.strange && !args.has("key") {
-            errors.at(span, like_another_crates("beside its siblings"));
+        if bare.is_some() && args.is_strange() {
+            errors.at(span, like_another_crates(guard, "beside its siblings"));
             return;
         }
         if self.members.iter().any(|member| member.guard == guard) {
@@ -99,10 +99,11 @@ impl Family {
     }
 }
 
-pub(crate) fn like_another_crates(here: &str) -> String {
+pub(crate) fn like_another_crates(guard: Guard, here: &str) -> String {
+    let (name, required) = (guard.name(), guard.required().unwrap_or_default());
     format!(
-        "this does not look like portcullis's `#[once(key = …)]`, which is what the name means {here}; if it is another \
-         crate's, write it with its path, as `#[other::once(…)]`"
+        "this does not look like portcullis's `#[{name}({required} = …)]`, which is what the name means {here}; if it is another \
+         crate's, write it with its path, as `#[other::{name}(…)]`"
     )
 }
 

@@ -124,10 +124,7 @@ impl Check {
             Kind::Holder { word, inside: None } if word == "mod" => self.file(word),
             Kind::Function { name, .. } => self.errors.at(
                 name.span(),
-                format!(
-                    "{GUARDS}. A function is guarded by an attribute that says how: `#[boundary(…)]`, `#[once(…)]` or \
-                     `#[budgeted(…)]`"
-                ),
+                format!("{GUARDS}. A function is guarded by an attribute that says how: {}", guards()),
             ),
             _ => self.errors.over(item, GUARDS),
         }
@@ -175,16 +172,14 @@ impl Check {
                 return;
             }
             match sibling(attr, &self.roots) {
-                Some(Guard::Once) if is_another_crates(attr) => stranger = Some(attr),
+                Some(guard) if is_another_crates(guard, attr) => stranger = Some((guard, attr)),
                 Some(_) => return,
                 None => {}
             }
         }
-        if let Some(stranger) = stranger {
-            self.errors.over(
-                stranger.path(),
-                format!("{}; `{}` is not guarded by it", like_another_crates("in a `#[guarded]` item"), name.unraw()),
-            );
+        if let Some((guard, stranger)) = stranger {
+            let like = like_another_crates(guard, "in a `#[guarded]` item");
+            self.errors.over(stranger.path(), format!("{like}; `{}` is not guarded by it", name.unraw()));
         } else if let Some(hidden) = attrs.iter().find_map(switched) {
             let what = if hidden == "unguarded" { "(reason = \"…\")" } else { "(…)" };
             self.errors.at(
@@ -261,14 +256,16 @@ fn guards() -> String {
     }
 }
 
-/// A bare `#[once]` without a key is `cached`'s, or a mistake that our own reports too.
-fn is_another_crates(attr: &Attribute) -> bool {
+/// A bare `#[once]` without a key is `cached`'s, a bare `#[task]` without an id may be an executor's; or it is a mistake that our own
+/// reports too.
+fn is_another_crates(guard: Guard, attr: &Attribute) -> bool {
+    let Some(required) = guard.required() else { return false };
     let tokens = match &attr.meta {
         Meta::List(list) => list.tokens.clone(),
         _ => TokenStream::new(),
     };
-    let args = Args::parse(Guard::Once, Span::call_site(), tokens, &mut Errors::default());
-    attr.path().get_ident().is_some() && !args.has("key")
+    let args = Args::parse(guard, Span::call_site(), tokens, &mut Errors::default());
+    attr.path().get_ident().is_some() && !args.has(required)
 }
 
 /// `#[unguarded(reason = "…", effects)]`

@@ -1,4 +1,4 @@
-//! The grammar of `key = …`: a parameter, a field of one, a template over them, or any expression.
+//! The grammar of `key = …`, and of a task's `id = …`: a parameter, a field of one, a template over them, or any expression.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -12,7 +12,21 @@ use crate::item::Function;
 use crate::paths::Runtime;
 use crate::values;
 
-pub(crate) enum Key {
+pub(crate) struct Key {
+    of: Of,
+    grammar: Grammar,
+}
+
+/// What a key is called, and what comes of one that never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// `key = …`
+    Claim,
+    /// `id = …`
+    Task,
+}
+
+enum Grammar {
     /// `key = (tenant, order)`
     Expr(Expr),
     /// `key = "req.id"`
@@ -30,33 +44,23 @@ pub(crate) struct Place {
 }
 
 impl Key {
-    pub(crate) fn read(expr: Expr, errors: &mut Errors) -> Option<Key> {
-        let Some(text) = values::string(&expr) else {
-            if let Expr::Lit(_) = &expr {
-                errors.over(&expr, format!("this is a constant. {CONSTANT}"));
+    pub(crate) fn read(expr: Expr, of: Of, errors: &mut Errors) -> Option<Key> {
+        let grammar = match values::string(&expr) {
+            Some(text) => read(text, of).map_err(|wrong| errors.at(text.span(), wrong)).ok()?,
+            None if matches!(expr, Expr::Lit(_)) => {
+                errors.over(&expr, format!("this is a constant. {}", of.constant()));
                 return None;
             }
-            return Some(Key::Expr(values::expression(expr, errors)));
+            None => Grammar::Expr(values::expression(expr, errors)),
         };
-        Key::read_string(text).map_err(|wrong| errors.at(text.span(), wrong)).ok()
-    }
-
-    fn read_string(text: &LitStr) -> Result<Key, String> {
-        let value = text.value();
-        if value.contains(['{', '}']) {
-            return template(&value, text.span());
-        }
-        match place(&value, text.span()) {
-            Some(place) => Ok(Key::Place(place)),
-            None => Err(format!("`{value}` names no parameter. {CONSTANT}")),
-        }
+        Some(Key { of, grammar })
     }
 
     fn places(&self) -> &[Place] {
-        match self {
-            Key::Expr(_) => &[],
-            Key::Place(place) => std::slice::from_ref(place),
-            Key::Template { places, .. } => places,
+        match &self.grammar {
+            Grammar::Expr(_) => &[],
+            Grammar::Place(place) => std::slice::from_ref(place),
+            Grammar::Template { places, .. } => places,
         }
     }
 
@@ -64,8 +68,8 @@ impl Key {
     pub(crate) fn validate(&self, function: &Function, errors: &mut Errors) {
         for place in self.places() {
             if function.binding(&place.root).is_none() {
-                let (root, known) = (place.root.unraw(), function.known());
-                errors.at(place.span, format!("no parameter of this function is called `{root}`: {known}. {CONSTANT}"));
+                let (root, known, constant) = (place.root.unraw(), function.known(), self.of.constant());
+                errors.at(place.span, format!("no parameter of this function is called `{root}`: {known}. {constant}"));
             }
         }
     }
@@ -73,18 +77,18 @@ impl Key {
     // Input:  "order:{symbol}:{req.qty}"
     // Output: Key::template(&["order:", ":", ""], &[&symbol, &req.qty])
     pub(crate) fn expand(&self, function: &Function, runtime: &Runtime) -> TokenStream {
-        match self {
-            Key::Expr(expr) => {
+        match &self.grammar {
+            Grammar::Expr(expr) => {
                 let of = runtime.private(quote!(Key::of));
                 let value = borrowed(expr);
                 quote!(#of(#value))
             }
-            Key::Place(place) => {
+            Grammar::Place(place) => {
                 let of = runtime.private(quote!(Key::of));
                 let value = place.expand(function);
                 quote!(#of(#value))
             }
-            Key::Template { literals, places } => {
+            Grammar::Template { literals, places } => {
                 let template = runtime.private(quote!(Key::template));
                 let values = places.iter().map(|place| place.expand(function));
                 quote!(#template(&[#(#literals),*], &[#(#values),*]))
@@ -93,9 +97,34 @@ impl Key {
     }
 }
 
-const CONSTANT: &str = "A key that is the same for every call would let the function run once ever: write the name of a \
-                        parameter (`key = \"order_id\"`), a field of it (`key = \"req.id\"`), a template \
-                        (`key = \"order:{order_id}\"`) or an expression without quotes";
+fn read(text: &LitStr, of: Of) -> Result<Grammar, String> {
+    let value = text.value();
+    if value.contains(['{', '}']) {
+        return template(&value, text.span(), of);
+    }
+    match place(&value, text.span()) {
+        Some(place) => Ok(Grammar::Place(place)),
+        None => Err(format!("`{value}` names no parameter. {}", of.constant())),
+    }
+}
+
+impl Of {
+    /// Why it must not be the same for every call, and what to write.
+    const fn constant(self) -> &'static str {
+        match self {
+            Of::Claim => {
+                "A key that is the same for every call would let the function run once ever: write the name of a \
+                 parameter (`key = \"order_id\"`), a field of it (`key = \"req.id\"`), a template \
+                 (`key = \"order:{order_id}\"`) or an expression without quotes"
+            }
+            Of::Task => {
+                "A task that has the same id for every call is done once ever: write the name of a parameter \
+                 (`id = \"order_id\"`), a field of it (`id = \"req.id\"`), a template (`id = \"order:{order_id}\"`) or an \
+                 expression without quotes"
+            }
+        }
+    }
+}
 
 impl Place {
     /// `&req.id`, located in the string and resolved where the parameter is.
@@ -154,7 +183,7 @@ fn ident(text: &str, span: Span) -> Option<Ident> {
     Some(ident)
 }
 
-fn template(text: &str, span: Span) -> Result<Key, String> {
+fn template(text: &str, span: Span, of: Of) -> Result<Grammar, String> {
     let (mut literals, mut places) = (Vec::new(), Vec::new());
     let (mut literal, mut rest) = (String::new(), text);
     while let Some(at) = rest.find(['{', '}']) {
@@ -185,12 +214,12 @@ fn template(text: &str, span: Span) -> Result<Key, String> {
     literal.push_str(rest);
     literals.push(literal);
     if places.is_empty() {
-        return Err(format!("this template has no interpolation. {CONSTANT}"));
+        return Err(format!("this template has no interpolation. {}", of.constant()));
     }
     if literals.iter().any(|literal| literal.contains('%')) {
         return Err("`%` marks what was escaped in an interpolation, so the text around it can't have one".into());
     }
-    Ok(Key::Template { literals, places })
+    Ok(Grammar::Template { literals, places })
 }
 
 const RUN_TOGETHER: &str = "two interpolations stand side by side, so that `1` and `23` would be the same key as `12` and \
@@ -207,7 +236,7 @@ mod tests {
         let function =
             Function::parse(quote! { fn f(&self, order: u64, r#type: &str, Args { req, .. }: Args) {} }).ok().unwrap();
         let mut errors = Errors::default();
-        let key = Key::read(key, &mut errors);
+        let key = Key::read(key, Of::Claim, &mut errors);
         if let Some(key) = &key {
             key.validate(&function, &mut errors);
         }

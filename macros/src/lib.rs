@@ -21,6 +21,7 @@ mod key;
 mod literal;
 mod model;
 mod paths;
+mod task;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -87,7 +88,7 @@ use crate::args::Guard;
 /// They may stand in any order, with other attributes in between. They are taken together and run in one order:
 ///
 /// ```text
-/// budget charge → authority → ledger claim → BODY → settle
+/// task entry → budget charge → authority → ledger claim → BODY → settle → task exit
 /// ```
 ///
 /// An attribute that goes by another name (`use portcullis::once as exactly_once`) can't be seen by its siblings. That is a
@@ -272,6 +273,80 @@ pub fn budgeted(args: TokenStream, item: TokenStream) -> TokenStream {
     family::guard(Guard::Budgeted, args.into(), item.into()).into()
 }
 
+/// Opens a task: a unit of work with a state, a place in the tree of tasks, and an account of its own.
+///
+/// ```
+/// use portcullis::{Refused, budgeted, task};
+///
+/// #[task(id = "order", kind = "order", max_steps = 50)]
+/// fn fulfil(order: &str) -> Result<(), Refused> {
+///     pack(order)?;                       // a step of the task
+///     ship(&format!("{order}/parcel"))    // a task inside of it: its child
+/// }
+///
+/// #[budgeted(max_steps = 20)]
+/// fn pack(order: &str) -> Result<(), Refused> {
+///     Ok(())
+/// }
+///
+/// #[task(id = parcel, kind = "parcel")]
+/// fn ship(parcel: &str) -> Result<(), Refused> {
+///     Ok(())
+/// }
+///
+/// fulfil("o-17")?;
+/// // It is done, and what is done is not done again.
+/// assert_eq!(fulfil("o-17").unwrap_err().code(), "loop_reprocess");
+/// # Ok::<(), Refused>(())
+/// ```
+///
+/// The task is `in_progress` while the body runs. It is `done` if that returns a success, and `blocked` after an `Err`, a panic, a dropped
+/// future, and every refusal on the way to the body. A blocked task may be entered again, and goes on with the account that it has. While
+/// it is in progress, nobody else enters it (`task_running`). It is `cancelled` only by an explicit
+/// [call](https://docs.rs/portcullis/latest/portcullis/tasks/struct.Tasks.html).
+///
+/// # Arguments
+///
+/// | argument | meaning | default |
+/// | --- | --- | --- |
+/// | `id = "order"`, `id = "req.id"`, `id = "order:{id}"`, `id = EXPR` | which piece of work it is: written like the [`key`](macro@once#arguments) of `#[once]` | required |
+/// | `kind = EXPR` | what kind of work it is, for the loop check | the action |
+/// | `agent = EXPR` | who works on it, for the loop check and the history | the device |
+/// | `max_steps = 50` | how many guarded calls inside of the body. A number above zero, or a constant | configured, else 50 |
+/// | `max_depth = 5` | how many guarded calls deep | configured, else 10 |
+/// | `max_duration = "30m"` | no step later than this after the task was opened. Checked at steps: it never interrupts a body | configured, else 30 minutes |
+/// | `max_cost = "5.00 USD"` | how much money | no limit |
+/// | `on_exceed = "return"` or `"exit"` | return what refuses the task, or end the process | `"return"` |
+/// | `durable = true` | state, tree and account are kept in the ledger, and go on after a crash | `false`: in memory |
+///
+/// `action`, `with`, `refused` and `crate` are explained at [`boundary`](macro@boundary). `kind` and `agent` take what has `Display`.
+///
+/// # The account
+///
+/// Each guarded call inside of the body is a step of the task, also across `.await`, and in spawned work that takes the scope along
+/// with `.in_task()`. A task inside is a step too, and its steps count for both. The task's own call is a step of what surrounds it, and
+/// not of itself. A task whose account is spent is not entered again.
+///
+/// # The loop check
+///
+/// A task that is opened inside of another one is its child. Refused are a task that is too deep in the tree (`loop_depth`), that would be
+/// its own ancestor (`loop_cycle`), that is of the same kind and agent as its parent (`loop_identity`), and one that is finished
+/// (`loop_reprocess`).
+///
+/// # Cancellation
+///
+/// Nothing happens before the first poll. Dropped later, the task is `blocked`.
+///
+/// # Errors
+///
+/// `loop_depth`, `loop_cycle`, `loop_identity`, `loop_reprocess`, `loop_unknown_parent`, `loop_invalid`, `task_running`, `already_started`
+/// (the id is on record as another kind of work), and the account's `budget_steps`, `budget_depth`, `budget_duration` and `budget_cost`. The
+/// return type must be able to carry one, unless `on_exceed = "exit"`.
+#[proc_macro_attribute]
+pub fn task(args: TokenStream, item: TokenStream) -> TokenStream {
+    family::guard(Guard::Task, args.into(), item.into()).into()
+}
+
 /// Checks that every function of an inline module, an `impl` or a trait is guarded, or says why not.
 ///
 /// ```
@@ -312,9 +387,9 @@ pub fn budgeted(args: TokenStream, item: TokenStream) -> TokenStream {
 /// # What must be guarded
 ///
 /// Functions and methods with a body, also in the modules, `impl`s and traits inside of a guarded module. They are guarded by
-/// [`boundary`](macro@boundary), [`once`](macro@once) or [`budgeted`](macro@budgeted), which stand on the function itself:
+/// [`boundary`](macro@boundary), [`once`](macro@once), [`budgeted`](macro@budgeted) or [`task`](macro@task), which stand on the function itself:
 /// bare, below `portcullis::`, or below the path that `crate` names. A `cfg_attr` around one is refused, because it may switch
-/// the guard off, and so is a bare `#[once]` without a `key`, which is another crate's.
+/// the guard off, and so is a bare `#[once]` without a `key` or `#[task]` without an `id`, which is another crate's.
 ///
 /// An inner item that is `#[guarded]` itself checks itself. What is under `#[cfg(test)]`, or `#[cfg(all(test, …))]`, and
 /// functions with a bare `#[test]` are left alone. Other `cfg`s change nothing: what is switched off today is checked too.

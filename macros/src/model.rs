@@ -7,8 +7,9 @@ use syn::{Expr, ExprPath, Ident};
 
 use crate::args::{Args, Guard};
 use crate::errors::{Errors, listed, nearest};
-use crate::key::Key;
+use crate::key::{Key, Of};
 use crate::paths::{Runtime, ours};
+use crate::task::Task;
 use crate::values;
 
 #[derive(Default)]
@@ -20,6 +21,7 @@ pub(crate) struct Model {
     pub(crate) boundary: Option<Boundary>,
     pub(crate) once: Option<Once>,
     pub(crate) budgeted: Option<Budgeted>,
+    pub(crate) task: Option<Task>,
 }
 
 /// What follows a refusal, as `portcullis::OnRefusal` spells it.
@@ -93,6 +95,7 @@ impl Model {
                 Guard::Boundary => model.boundary = Some(Boundary::read(args, errors)),
                 Guard::Once => model.once = Some(Once::read(args, errors)),
                 Guard::Budgeted => model.budgeted = Some(Budgeted::read(args, &model.runtime, errors)),
+                Guard::Task => model.task = Some(Task::read(args, &model.runtime, errors)),
             }
         }
         model
@@ -129,7 +132,9 @@ impl Model {
     pub(crate) fn returns_refusals(&self) -> bool {
         let boundary = self.boundary.as_ref().map(|boundary| [boundary.on_deny, boundary.on_fault]);
         let budgeted = self.budgeted.as_ref().map(|budgeted| budgeted.on_exceed);
-        self.once.is_some() || boundary.into_iter().flatten().chain(budgeted).any(|on| on == OnRefusal::Return)
+        let task = self.task.as_ref().map(|task| task.on_exceed);
+        let mut all = boundary.into_iter().flatten().chain(budgeted).chain(task);
+        self.once.is_some() || all.any(|on| on == OnRefusal::Return)
     }
 
     /// `permit = NAME`, if there is a boundary that has one.
@@ -218,7 +223,7 @@ impl Once {
         let site = Once::site(&mut args, reconcile.is_some(), claim.is_some(), errors);
         Once {
             span,
-            key: args.take_expr("key").and_then(|expr| Key::read(expr, errors)),
+            key: args.take_expr("key").and_then(|expr| Key::read(expr, Of::Claim, errors)),
             skip: args.take_list("skip"),
             on_err: on_err.unwrap_or_else(|| OnErr::Fixed(Ident::new("Hold", Span::mixed_site()))),
             reconcile,
@@ -281,20 +286,7 @@ fn method(name: &str, written: &Ident) -> Ident {
 
 impl Budgeted {
     fn read(mut args: Args, runtime: &Runtime, errors: &mut Errors) -> Budgeted {
-        let mut limits = Vec::new();
-        let mut given = false;
-        for (argument, method) in
-            [("max_steps", "steps"), ("max_depth", "depth"), ("max_duration", "duration"), ("max_cost", "cost")]
-        {
-            let Some((name, expr)) = args.take_named(argument) else { continue };
-            given = true;
-            let value = match method {
-                "duration" => values::some_duration(argument, expr, errors),
-                "cost" => values::max_cost(argument, expr, runtime, errors),
-                _ => values::count(argument, expr, errors),
-            };
-            limits.extend(value.map(|value| (Ident::new(method, name.span()), value)));
-        }
+        let (limits, given) = limits(&mut args, runtime, errors);
         if !given && !args.flawed {
             errors.at(
                 args.span,
@@ -325,6 +317,25 @@ impl Budgeted {
     }
 }
 
-fn refusal(name: &str, args: &mut Args, errors: &mut Errors) -> Option<OnRefusal> {
+/// Methods of `portcullis::budget::Limits` and their arguments; and whether any limit was given, usable or not.
+pub(crate) fn limits(args: &mut Args, runtime: &Runtime, errors: &mut Errors) -> (Vec<(Ident, TokenStream)>, bool) {
+    let mut limits = Vec::new();
+    let mut given = false;
+    for (argument, method) in
+        [("max_steps", "steps"), ("max_depth", "depth"), ("max_duration", "duration"), ("max_cost", "cost")]
+    {
+        let Some((name, expr)) = args.take_named(argument) else { continue };
+        given = true;
+        let value = match method {
+            "duration" => values::some_duration(argument, expr, errors),
+            "cost" => values::max_cost(argument, expr, runtime, errors),
+            _ => values::count(argument, expr, errors),
+        };
+        limits.extend(value.map(|value| (Ident::new(method, name.span()), value)));
+    }
+    (limits, given)
+}
+
+pub(crate) fn refusal(name: &str, args: &mut Args, errors: &mut Errors) -> Option<OnRefusal> {
     args.take_expr(name).and_then(|expr| values::choice(name, &expr, &REFUSALS, errors))
 }

@@ -16,6 +16,9 @@ pub(crate) fn validate(function: &Function, work: &Work, model: &Model, errors: 
     if let Some(boundary) = &model.boundary {
         boundary_arguments(boundary, errors);
     }
+    if let Some(id) = model.task.as_ref().and_then(|task| task.id.as_ref()) {
+        id.validate(function, errors);
+    }
     if let Some(once) = &model.once {
         once_arguments(once, function, work, errors);
         if model.action.is_none() {

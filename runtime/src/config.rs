@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::authority::{Authority, Device};
 use crate::budget::{Cost, Limits};
-use crate::gate::{LedgerPlan, Plan, Portcullis};
+use crate::gate::{LedgerPlan, Plan, Portcullis, TaskPlan};
 use crate::ledger::{Receipts, Seal};
 use crate::refused::{Kind, Refused};
 use crate::tasks::settings::layer::{self, Layer};
@@ -207,6 +207,8 @@ impl Builder {
         let deadline = found.tightening.deadline()?.map_or(deadline, |tighter| deadline.min(tighter));
         let limits = limits.map_or_else(|| found.limits(), Ok)?.tightened_by(found.tightening.limits.to_limits()?);
 
+        let tasks = if unwinds { TaskPlan::default() } else { TaskPlan::of(found.task_layers())? };
+
         let ledger = match ledger {
             Some(choice) => choice,
             None => LedgerChoice::Url(match found.first(|settings| settings.ledger.clone()) {
@@ -234,7 +236,7 @@ impl Builder {
             }
         };
         let namespace = namespace.or_else(|| found.first(|settings| settings.namespace.clone()));
-        Portcullis::build(Plan { namespace, authority, ledger, receipts, deadline, limits, unwinds })
+        Portcullis::build(Plan { namespace, authority, ledger, receipts, deadline, limits, tasks, unwinds })
     }
 }
 
@@ -472,11 +474,7 @@ pub(crate) struct TaskLayers {
 }
 
 pub(crate) fn task_layers() -> Result<TaskLayers, ConfigError> {
-    let Found { trusted, tightening } = Found::gather(None)?;
-    Ok(TaskLayers {
-        trusted: trusted.iter().map(Settings::tasks).collect(),
-        tightening: vec![("portcullis.toml".into(), tightening.tasks())],
-    })
+    Found::gather(None).map(|found| found.task_layers())
 }
 
 /// Absent and empty are the same; text that is not Unicode is an error.
@@ -546,6 +544,13 @@ impl Found {
             ));
         }
         Ok(Found { trusted, tightening })
+    }
+
+    fn task_layers(&self) -> TaskLayers {
+        TaskLayers {
+            trusted: self.trusted.iter().map(Settings::tasks).collect(),
+            tightening: vec![("portcullis.toml".into(), self.tightening.tasks())],
+        }
     }
 
     fn first<T>(&self, pick: impl Fn(&Settings) -> Option<T>) -> Option<T> {

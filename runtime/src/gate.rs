@@ -15,11 +15,14 @@ use crate::authority::desk::{Answered, Ask, Desk, Ending};
 use crate::authority::{Authority, Device};
 use crate::boundary::OnRefusal;
 use crate::budget::{Account, Limits};
-use crate::config::{Builder, ConfigError};
+use crate::config::{Builder, ConfigError, TaskLayers};
 use crate::halt::{self, Notice};
 use crate::ledger::{AuditRecord, Receipts, Store};
 use crate::refused::{Kind, Refused};
 use crate::scope::{self, Frame, Scope, Scoped};
+use crate::tasks::loops::Detector;
+use crate::tasks::settings::Settings;
+use crate::tasks::{Register, Tasks};
 use crate::ticket::Ticket;
 
 static INSTALLED: OnceCell<Portcullis> = OnceCell::new();
@@ -40,7 +43,37 @@ pub(crate) struct Plan {
     pub(crate) receipts: Receipts,
     pub(crate) deadline: Duration,
     pub(crate) limits: Limits,
+    pub(crate) tasks: TaskPlan,
     pub(crate) unwinds: bool,
+}
+
+/// What tasks may do where their attribute says nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskPlan {
+    /// Limits that a task's attribute leaves open.
+    pub(crate) budget: Limits,
+    /// What the working directory's files allow at most, whatever the attribute says.
+    pub(crate) lowered: Limits,
+    /// How deep the tree of tasks may be.
+    pub(crate) max_depth: u64,
+}
+
+impl TaskPlan {
+    pub(crate) fn of(layers: TaskLayers) -> Result<Self, ConfigError> {
+        let (settings, lowered) = Settings::of(layers)?;
+        Ok(TaskPlan { budget: settings.budget.limits(), lowered, max_depth: settings.lifecycle.max_depth })
+    }
+
+    /// What a task may use whose attribute states `limits`.
+    fn limits(&self, limits: Limits) -> Limits {
+        limits.or(self.budget).tightened_by(self.lowered)
+    }
+}
+
+impl Default for TaskPlan {
+    fn default() -> Self {
+        TaskPlan { budget: Limits::TASK, lowered: Limits::new(), max_depth: Detector::MAX_DEPTH }
+    }
 }
 
 /// How the ledger is opened, on the first claim.
@@ -54,6 +87,8 @@ struct Inner {
     open_ledger: LedgerPlan,
     receipts: Receipts,
     limits: Limits,
+    task_plan: TaskPlan,
+    tasks: Register,
     unwinds: bool,
     process: Scope,
     scopes: Mutex<HashMap<String, Weak<Scope>>>,
@@ -144,6 +179,8 @@ impl Portcullis {
             open_ledger: plan.ledger,
             receipts: plan.receipts,
             limits: plan.limits,
+            task_plan: plan.tasks,
+            tasks: Register::new(plan.tasks.max_depth),
             unwinds: plan.unwinds,
             process: Scope::process(),
             scopes: Mutex::default(),
@@ -195,7 +232,26 @@ impl Portcullis {
         Drain(ticket)
     }
 
+    /// The tasks that were opened on this gate.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks {
+        Tasks::of(self.clone())
+    }
+
     // --- for the guarded call ---
+
+    pub(crate) fn register(&self) -> &Register {
+        &self.0.tasks
+    }
+
+    /// What a task may use whose attribute states `limits`.
+    pub(crate) fn task_limits(&self, limits: Limits) -> Limits {
+        self.0.task_plan.limits(limits).tightened_by(self.0.limits)
+    }
+
+    pub(crate) fn device(&self) -> &str {
+        &self.0.device
+    }
 
     pub(crate) fn namespace(&self) -> Option<&str> {
         self.0.namespace.as_deref()
@@ -265,6 +321,10 @@ impl Portcullis {
 
     pub(crate) fn ledger(&self) -> Result<&Arc<dyn Store>, Refused> {
         self.0.ledger.get_or_try_init(|| (self.0.open_ledger)())
+    }
+
+    pub(crate) fn opened_ledger(&self) -> Option<&Arc<dyn Store>> {
+        self.0.ledger.get()
     }
 
     /// Counts a claim as open until the guard is dropped; `Err` while draining.

@@ -40,7 +40,7 @@ pub use locked::Locked;
 pub use locked::{HttpClient, HttpRequest};
 pub use outcome::{FromRefused, Outcome, Replay};
 pub use permit::Permit;
-pub use portcullis_macros::{boundary, budgeted, guarded, once, unguarded};
+pub use portcullis_macros::{boundary, budgeted, guarded, once, task, unguarded};
 pub use refused::{Kind, Next, Refused};
 /// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction.
 #[cfg(feature = "sqlite")]

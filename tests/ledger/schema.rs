@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::*;
 
-const NEWEST: i64 = 2;
+const NEWEST: i64 = 3;
 
 #[once(action = "effect", key = "key", skip(gate), with = gate, claim = claim, reconcile = did_not_happen)]
 fn effect(gate: &Portcullis, key: &str) -> Result<String, Error> {

@@ -20,6 +20,7 @@ mod retention;
 mod room;
 mod schema;
 mod server;
+mod tasks;
 mod tls;
 
 use std::collections::HashMap;
@@ -134,6 +135,17 @@ impl Room {
                 .arg(self.effects_path())
                 .args(situation)
                 // The shortest there is: a test waits for it.
+                .env("PORTCULLIS_LEASE", "1s"),
+        )
+    }
+
+    /// A process that works on durable tasks.
+    fn start_tasks(&self, situation: &[&str]) -> Process {
+        Process::start(
+            Command::new(env!("CARGO_BIN_EXE_task-child"))
+                .arg(&self.url)
+                .arg(self.effects_path())
+                .args(situation)
                 .env("PORTCULLIS_LEASE", "1s"),
         )
     }

@@ -12,7 +12,7 @@ fn thirty_two_processes_start_at_once_on_an_empty_database() {
         child.expect(&format!("receipt of k-{i}"));
     }
     assert_eq!(room.sql("SELECT count(*) FROM portcullis.claim WHERE state = 1"), ["32"]);
-    assert_eq!(room.sql("SELECT version FROM portcullis.meta"), ["1"]);
+    assert_eq!(room.sql("SELECT version FROM portcullis.meta"), ["2"]);
 }
 
 #[test]

@@ -63,6 +63,13 @@ impl Server {
     /// A server with `settings`, such as `ssl=on`; `prepare` sees its directory before it starts. `None`, said aloud, where
     /// there is no PostgreSQL.
     pub(super) fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Option<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Server::start_in(&parent, settings, prepare)
+    }
+
+    /// The same, with its data in `parent`.
+    pub(super) fn start_in(parent: &Path, settings: &[&str], prepare: impl FnOnce(&Path)) -> Option<Self> {
         let Some(bin) = binaries() else {
             let what = "there is no PostgreSQL server (`apt install postgresql`, or name one in DATABASE_URL): the tests of \
                         the ledger on PostgreSQL";
@@ -70,8 +77,7 @@ impl Server {
             let _ = writeln!(std::io::stderr(), "\nSKIPPED, {what}");
             return None;
         };
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let dir = tempfile::tempdir_in(parent).unwrap();
         give_to_the_server(dir.path());
         let data = dir.path().join("data");
         let init = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync"];

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::clock::Stopwatch;
-use super::{Cost, Limits, Spent};
+use super::{Cost, Left, Limits, Spent};
 use crate::refused::{Kind, Refused};
-use crate::scope::Home;
+use crate::scope::{Home, Keeper};
 
 /// One account. Shared by all who charge it.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Account {
     home: Option<Home>,
     /// What it was carved from.
     whole: Option<Arc<Account>>,
+    /// Where it is on record, if it outlives this process.
+    keeper: Option<Arc<Keeper>>,
     /// For messages: whose it is, such as ``the scope `job-7` ``.
     holder: String,
     limits: Limits,
@@ -48,6 +50,7 @@ impl Account {
         Account {
             home,
             whole: None,
+            keeper: None,
             holder,
             limits,
             opened,
@@ -62,6 +65,14 @@ impl Account {
         let Used { steps, micros, elapsed } = used;
         let account = Account::new(None, holder, limits);
         Arc::new(Account { opened, earlier: elapsed, steps: steps.into(), micros: micros.into(), ..account })
+    }
+
+    /// The one of a durable task, as far as it is on record.
+    pub(crate) fn kept(holder: String, limits: Limits, used: Used, keeper: Keeper) -> Arc<Self> {
+        let Used { steps, micros, elapsed } = used;
+        let account = Account::new(None, holder, limits);
+        let keeper = Some(Arc::new(keeper));
+        Arc::new(Account { keeper, earlier: elapsed, steps: steps.into(), micros: micros.into(), ..account })
     }
 
     /// A part of `whole`, from which the steps and the money in `limits` have been taken.
@@ -84,6 +95,10 @@ impl Account {
         self.home
     }
 
+    pub(crate) fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.keeper.as_ref()
+    }
+
     pub(crate) fn limits_money(&self) -> bool {
         self.limits.cost.is_some()
     }
@@ -103,6 +118,22 @@ impl Account {
     }
 
     /// How it stands, without a step.
+    pub(crate) fn check(&self, action: &str) -> Result<(), Refused> {
+        self.look(0).map_err(|spent| self.refuse(action, spent))
+    }
+
+    /// What is left of it; of depth, which an account does not remember, all.
+    pub(crate) fn left(&self) -> Left {
+        let Limits { steps, depth, duration, cost } = self.limits;
+        Left {
+            steps: steps.map(|most| most.saturating_sub(self.taken())),
+            depth,
+            duration: duration.map(|most| most.saturating_sub(self.elapsed())),
+            cost: cost.map(|most| Cost::from_micros_in(most.micros().saturating_sub(self.held()), most)),
+        }
+    }
+
+    /// The same, for whoever words the refusal.
     pub(super) fn look(&self, depth: u64) -> Result<(), Spent> {
         self.judge(self.taken(), depth)
     }
@@ -117,7 +148,7 @@ impl Account {
     }
 
     /// Attempts so far.
-    pub(super) fn taken(&self) -> u64 {
+    pub(crate) fn taken(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
 
@@ -227,10 +258,10 @@ impl Account {
 
 /// What of an account is gone.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Used {
-    pub(super) steps: u64,
-    pub(super) micros: u64,
-    pub(super) elapsed: Duration,
+pub(crate) struct Used {
+    pub(crate) steps: u64,
+    pub(crate) micros: u64,
+    pub(crate) elapsed: Duration,
 }
 
 #[cfg(test)]

@@ -184,13 +184,9 @@ impl Budget {
     /// What is left.
     #[must_use]
     pub fn left(&self) -> Left {
-        let limits = self.account.limits();
-        Left {
-            steps: limits.steps.map(|most| most.saturating_sub(self.account.taken())),
-            depth: limits.depth.map(|most| most.saturating_sub(self.deepest.load(Ordering::Relaxed))),
-            duration: limits.duration.map(|most| most.saturating_sub(self.account.elapsed())),
-            cost: limits.cost.map(|most| Cost::from_micros_in(most.micros().saturating_sub(self.account.held()), most)),
-        }
+        let left = self.account.left();
+        let deepest = self.deepest.load(Ordering::Relaxed);
+        Left { depth: left.depth.map(|most| most.saturating_sub(deepest)), ..left }
     }
 
     /// Whose it is.

@@ -14,7 +14,7 @@ mod left;
 mod spent;
 mod tracker;
 
-pub(crate) use account::Account;
+pub(crate) use account::{Account, Used};
 pub use clock::{Clock, Stamp};
 pub use cost::{Cost, IntoCost, InvalidCost};
 pub use handle::{Budget, Reservation};
@@ -132,6 +132,17 @@ impl Limits {
             depth: stricter(self.depth, other.depth),
             duration: stricter(self.duration, other.duration),
             cost: stricter_cost(self.cost, other.cost),
+        }
+    }
+
+    /// These, and where they leave something open, `others`.
+    #[must_use]
+    pub(crate) fn or(self, others: Limits) -> Self {
+        Limits {
+            steps: self.steps.or(others.steps),
+            depth: self.depth.or(others.depth),
+            duration: self.duration.or(others.duration),
+            cost: self.cost.or(others.cost),
         }
     }
 

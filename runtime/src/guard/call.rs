@@ -39,6 +39,14 @@ pub(super) struct Extras {
     pub(super) width: Option<u64>,
     pub(super) cost: Option<Result<Cost, InvalidCost>>,
     pub(super) per: Option<String>,
+    pub(super) task: Option<Naming>,
+}
+
+/// The task that the call opens.
+pub(super) struct Naming {
+    pub(super) id: Key,
+    pub(super) kind: Option<String>,
+    pub(super) agent: Option<String>,
 }
 
 /// The call claims nothing.
@@ -141,6 +149,28 @@ impl<K: Asked, L> Call<K, L> {
     /// `action = …`, where it is no literal.
     pub fn action(mut self, action: impl IntoAction) -> Self {
         self.extras().action = Some(action.into_action());
+        self
+    }
+
+    /// The call opens the task `id`.
+    pub fn task(mut self, id: Key) -> Self {
+        self.extras().task = Some(Naming { id, kind: None, agent: None });
+        self
+    }
+
+    /// `kind = …`
+    pub fn kind(mut self, kind: &(impl IntoText + ?Sized)) -> Self {
+        if let Some(task) = &mut self.extras().task {
+            task.kind = Some(kind.text());
+        }
+        self
+    }
+
+    /// `agent = …`
+    pub fn agent(mut self, agent: &(impl IntoText + ?Sized)) -> Self {
+        if let Some(task) = &mut self.extras().task {
+            task.agent = Some(agent.text());
+        }
         self
     }
 

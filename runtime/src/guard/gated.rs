@@ -18,7 +18,7 @@ use crate::authority::desk::Answered;
 use crate::ledger::Ticket;
 use crate::outcome::Outcome;
 use crate::refused::Refused;
-use crate::scope::{Frame, Visit};
+use crate::scope::{Frame, Payment, Visit};
 
 /// A guarded call of an async function.
 pub fn run<R: Outcome, K: Asked>(
@@ -74,6 +74,7 @@ struct Course {
 
 enum Stage {
     New(Bare),
+    Paying(Begun, Payment),
     Asking(Begun, Ticket<Answered>),
     /// The frame is here between polls, and on the stack during them.
     Running(Begun, Option<Frame>),
@@ -87,16 +88,42 @@ impl Course {
         let (begun, frame) = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::New(call) => {
                 let mut begun = steps::begin(call)?;
-                match begun.ask() {
-                    Some(ticket) => ready!(self.wait(begun, ticket, cx))?,
-                    None => self.start(begun)?,
+                match begun.owed() {
+                    Some(payment) => ready!(self.pay(begun, payment, cx))?,
+                    None => ready!(self.ask(begun, cx))?,
                 }
             }
+            Stage::Paying(begun, payment) => ready!(self.pay(begun, payment, cx))?,
             Stage::Asking(begun, ticket) => ready!(self.wait(begun, ticket, cx))?,
             Stage::Running(begun, frame) => (begun, frame),
             Stage::Over => polled_again(),
         };
         Poll::Ready(Ok(Running { stage: &mut self.stage, begun, visit: frame.map(Visit::begin) }))
+    }
+
+    fn pay(
+        &mut self,
+        begun: Begun,
+        mut payment: Payment,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Begun, Option<Frame>), Refused>> {
+        match Pin::new(&mut payment).poll(cx) {
+            Poll::Ready(paid) => {
+                begun.paid(paid)?;
+                self.ask(begun, cx)
+            }
+            Poll::Pending => {
+                self.stage = Stage::Paying(begun, payment);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn ask(&mut self, mut begun: Begun, cx: &mut Context<'_>) -> Poll<Result<(Begun, Option<Frame>), Refused>> {
+        match begun.ask() {
+            Some(ticket) => self.wait(begun, ticket, cx),
+            None => Poll::Ready(self.start(begun)),
+        }
     }
 
     fn wait(

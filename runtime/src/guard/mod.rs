@@ -1,8 +1,8 @@
 //! The guarded call: what the attributes expand to, step by step.
 //!
 //! ```text
-//! budget charge → authority → ledger claim → BODY → settle
-//!                              └ in doubt → reconcile → claim again
+//! task entry → budget charge → authority → ledger claim → BODY → settle → task exit
+//!                                           └ in doubt → reconcile → claim again
 //! ```
 //! `steps` decides, `sync`, `future` and `gated` carry out: one blocks between the steps, the others await. None knows what
 //! the others do not, so a rule that holds for sync code holds for async code.
@@ -12,6 +12,7 @@
 //! 2. A refusal is carried out (returned, or the end of the process) by the gate and by nobody else.
 //! 3. A claim is armed from its grant to its settlement: whatever cuts the call short leaves it in doubt, or free if the
 //!    body was never started.
+//! 4. A task that was entered is left: whatever cuts the call short leaves it blocked.
 
 mod call;
 mod claim;
@@ -22,6 +23,7 @@ mod held;
 mod on_err;
 mod overdue;
 mod reconcile;
+mod run;
 mod site;
 mod steps;
 mod sync;
@@ -29,7 +31,7 @@ mod values;
 
 pub use call::{Call, Entered, EnteredOnce, Once, Plain};
 pub use claim::{Claim, Noting};
-pub use future::{Guarded, once, reconciled};
+pub use future::{Guarded, once, reconciled, run_task};
 pub use gated::{Gated, run};
 pub use on_err::{Classify, Codec, CodecByJson, CodecNone, ErrorPolicy, Hold, OnErr, Record, Recordable, Release};
 pub use site::{Asked, NoPermit, Site};

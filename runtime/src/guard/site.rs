@@ -27,6 +27,7 @@ pub(crate) struct Facts {
     pub(super) on_deny: OnRefusal,
     pub(super) on_fault: OnRefusal,
     pub(super) budget: Option<Budget>,
+    pub(super) task: Option<Task>,
     pub(super) wait: Duration,
     pub(super) retain: Option<Duration>,
     /// The ways out of a doubt.
@@ -53,12 +54,21 @@ pub(super) struct Budget {
     pub(super) on_exceed: OnRefusal,
 }
 
+#[derive(Debug)]
+pub(super) struct Task {
+    /// What the attribute states.
+    pub(super) limits: Limits,
+    pub(super) on_exceed: OnRefusal,
+    pub(super) durable: bool,
+}
+
 impl Facts {
     /// What happens on a refusal that no attribute speaks of: returned if the function can, else the end.
     pub(super) fn otherwise(&self, claims: bool) -> OnRefusal {
         let returns = |on: OnRefusal| on == OnRefusal::Return;
         let asks = !self.boundaries.is_empty();
         let can_return = claims
+            || self.task.as_ref().is_some_and(|task| returns(task.on_exceed))
             || self.budget.as_ref().is_some_and(|budget| returns(budget.on_exceed))
             || (asks && (returns(self.on_deny) || returns(self.on_fault)));
         if can_return { OnRefusal::Return } else { OnRefusal::Exit }
@@ -66,6 +76,10 @@ impl Facts {
 
     pub(super) fn on_budget(&self, claims: bool) -> OnRefusal {
         self.budget.as_ref().map_or_else(|| self.otherwise(claims), |budget| budget.on_exceed)
+    }
+
+    pub(super) fn on_task(&self) -> OnRefusal {
+        self.task.as_ref().map_or(OnRefusal::Exit, |task| task.on_exceed)
     }
 
     pub(super) fn boundary_name(&self) -> &'static str {
@@ -93,6 +107,7 @@ impl Site<NoPermit> {
             on_deny: OnRefusal::Exit,
             on_fault: OnRefusal::Exit,
             budget: None,
+            task: None,
             wait: Duration::ZERO,
             retain: None,
             ways: Ways { reconcile: None, window: None },
@@ -127,6 +142,20 @@ impl<K> Site<K> {
     /// The function's own budget.
     pub const fn budget(mut self, limits: Limits, per: Per, on_exceed: OnRefusal) -> Self {
         self.facts.budget = Some(Budget { limits, per, on_exceed });
+        self
+    }
+
+    /// The function opens a task.
+    pub const fn task(mut self, limits: Limits, on_exceed: OnRefusal) -> Self {
+        self.facts.task = Some(Task { limits, on_exceed, durable: false });
+        self
+    }
+
+    /// The task that the function opens is kept in the ledger.
+    pub const fn durable(mut self) -> Self {
+        if let Some(task) = &mut self.facts.task {
+            task.durable = true;
+        }
         self
     }
 

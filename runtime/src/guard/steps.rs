@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use super::call::{Bare, Extras, Plain};
 use super::held::ClaimState;
+use super::run::{self, Asked, Entry, Run};
 use super::site::{Facts, Passed};
 use crate::authority::desk::{Answered, Ask};
 use crate::boundary::OnRefusal;
 use crate::gate::Portcullis;
 use crate::halt;
-use crate::ledger::{Claimed, Doubt, Reconciled, Settled, Ticket};
+use crate::ledger::{Claimed, Doubt, Reconciled, Settled, TaskAnswer, Ticket};
 use crate::outcome::Outcome;
 use crate::refused::{Kind, Refused};
-use crate::scope::{self, CallFrame, Own};
+use crate::scope::{self, CallFrame, Owed, Own, Payment, Scope, Step};
 
 /// The gate of a call. Nearly always the installed one, which needs no counting of references.
 pub(super) enum Gate {
@@ -33,7 +34,7 @@ impl Deref for Gate {
     }
 }
 
-/// A call that has been charged.
+/// A call on its way: its task is entered, and then it is charged.
 pub(super) struct Begun {
     pub(super) gate: Gate,
     pub(super) frame: CallFrame,
@@ -41,9 +42,15 @@ pub(super) struct Begun {
     claims: bool,
     pub(super) action: Cow<'static, str>,
     extras: Option<Box<Extras>>,
+    /// A durable task that is being entered.
+    asked: Option<Box<Asked>>,
+    /// What is to be put on record before anything else.
+    owed: Owed,
+    /// Left by the shell.
+    run: Option<Box<Run>>,
 }
 
-/// Budget charge.
+/// Task entry and budget charge.
 #[inline]
 pub(super) fn begin(call: Bare) -> Result<Begun, Refused> {
     let Bare { facts, claims, gate, mut extras } = call;
@@ -62,30 +69,35 @@ fn charge(
     mut extras: Option<Box<Extras>>,
 ) -> Result<Begun, Refused> {
     let gate = find_gate(facts, claims, &action, gate)?;
-    let per = extras.as_ref().and_then(|extras| extras.per.as_deref());
-    let charged = scope::step(&gate, &action, own(facts, per)).and_then(|account| {
-        let cost = extras.as_mut().and_then(|extras| extras.cost.take());
-        let mut frame = CallFrame { account, rest: None };
-        if let Some(cost) = cost {
-            let cost = cost.map_err(|error| {
-                Refused::new(Kind::InvalidArgument, &*action, format!("its cost is unusable: {error}"))
-            })?;
-            frame.set_purse(scope::reserve(&action, cost, frame.account.as_ref())?);
-        }
-        Ok(frame)
-    });
-    match charged {
-        Ok(frame) => Ok(Begun { gate, frame, facts, claims, action, extras }),
-        Err(refused) => Err(gate.refuse(facts.on_budget(claims), facts.boundary_name(), refused)),
+    let naming = extras.as_mut().and_then(|extras| extras.task.take());
+    let (frame, owed) = (CallFrame::default(), Owed::default());
+    let mut begun = Begun { gate, frame, facts, claims, action, extras, asked: None, owed, run: None };
+    match naming {
+        None => begun.charge()?,
+        Some(naming) => match run::enter(&begun.gate, facts, &begun.action, naming) {
+            Ok(Entry::Entered(run)) => {
+                begun.run = Some(run);
+                begun.charge()?;
+            }
+            Ok(Entry::Asked(asked)) => begun.asked = Some(asked),
+            Err(refused) => return Err(begun.refuse_task(refused)),
+        },
     }
+    Ok(begun)
 }
 
 /// The whole way to the body of a call that has a budget and nothing else: what costs, in a loop, is moving a [`Begun`] about.
 pub(super) fn enter(call: Bare) -> Result<scope::Pop, Refused> {
     let facts = call.facts;
     let gate = find_gate(facts, call.claims, facts.action, call.gate)?;
-    scope::enter_step(&gate, facts.action, own(facts, None))
-        .map_err(|refused| gate.refuse(facts.on_budget(call.claims), facts.boundary_name(), refused))
+    let refuse = |refused| gate.refuse(facts.on_budget(call.claims), facts.boundary_name(), refused);
+    match scope::enter_step(&gate, facts.action, own(facts, None, None)).map_err(refuse)? {
+        Step::Taken(pop) => Ok(pop),
+        Step::Owes(frame, owed) => {
+            owed.pay(facts.action).wait().map_err(refuse)?;
+            Ok(scope::pushed(frame))
+        }
+    }
 }
 
 impl Bare {
@@ -118,9 +130,10 @@ fn not_halted(gate: &Gate, facts: &'static Facts, claims: bool, action: &str) ->
 }
 
 #[inline]
-fn own<'a>(facts: &'static Facts, key: Option<&'a str>) -> Option<Own<'a>> {
+fn own<'a>(facts: &'static Facts, key: Option<&'a str>, task: Option<&'a Arc<Scope>>) -> Option<Own<'a>> {
     let budget = facts.budget.as_ref()?;
-    Some(Own { site: std::ptr::from_ref(facts).addr(), limits: &budget.limits, per: budget.per, key })
+    let task = task.map(|task| &**task);
+    Some(Own { site: std::ptr::from_ref(facts).addr(), limits: &budget.limits, per: budget.per, key, task })
 }
 
 /// The configuration is unusable, so there is no gate that could carry out the refusal.
@@ -134,6 +147,70 @@ fn without_a_gate(facts: &Facts, claims: bool, refused: Refused) -> Refused {
 }
 
 impl Begun {
+    /// Budget charge.
+    fn charge(&mut self) -> Result<(), Refused> {
+        let Begun { gate, frame, facts, action, extras, owed, run, .. } = self;
+        let task = run.as_ref().map(|run| run.scope());
+        let per = extras.as_ref().and_then(|extras| extras.per.as_deref());
+        let charged = scope::step(gate, action, own(facts, per, task)).and_then(|stepped| {
+            frame.account = stepped.account;
+            *owed = stepped.owed;
+            if let Some(task) = task {
+                frame.set_task(Arc::clone(task));
+            }
+            let Some(cost) = extras.as_mut().and_then(|extras| extras.cost.take()) else { return Ok(()) };
+            let cost = cost.map_err(|error| {
+                Refused::new(Kind::InvalidArgument, &**action, format!("its cost is unusable: {error}"))
+            })?;
+            let own = frame.account.as_ref().into_iter().chain(task.and_then(|task| task.own()));
+            let purse = scope::reserve(action, cost, own)?;
+            purse.owe(owed);
+            frame.set_purse(purse);
+            Ok(())
+        });
+        charged.map_err(|refused| self.refuse_budget(refused))
+    }
+
+    fn refuse_budget(&self, refused: Refused) -> Refused {
+        self.gate.refuse(self.facts.on_budget(self.claims), self.facts.boundary_name(), refused)
+    }
+
+    fn refuse_task(&self, refused: Refused) -> Refused {
+        self.gate.refuse(self.facts.on_task(), self.facts.boundary_name(), refused)
+    }
+
+    /// A durable task that is being entered. `None`: there is nothing to wait for.
+    #[inline]
+    pub(super) fn entering(&mut self) -> Option<Ticket<TaskAnswer>> {
+        self.asked.as_mut()?.ticket.take()
+    }
+
+    /// `None`: the ledger has died, so nothing is entered.
+    pub(super) fn entered(&mut self, answer: Option<TaskAnswer>) -> Result<(), Refused> {
+        let Some(asked) = self.asked.take() else { return Ok(()) };
+        self.run = Some(asked.entered(&self.gate, answer).map_err(|refused| self.refuse_task(refused))?);
+        self.charge()
+    }
+
+    /// What is to be put on record before the body starts. `None`: nothing.
+    #[inline]
+    pub(super) fn owed(&mut self) -> Option<Payment> {
+        if self.owed.is_nothing() { None } else { Some(std::mem::take(&mut self.owed).pay(&self.action)) }
+    }
+
+    pub(super) fn paid(&self, paid: Result<(), Refused>) -> Result<(), Refused> {
+        paid.map_err(|refused| self.refuse_budget(refused))?;
+        if let Some(purse) = self.frame.purse() {
+            purse.is_recorded();
+        }
+        Ok(())
+    }
+
+    /// The task that the call has entered, for the shell to leave.
+    pub(super) fn take_run(&mut self) -> Option<Box<Run>> {
+        self.run.take()
+    }
+
     /// Authority. `None`: there is nothing to ask.
     #[inline]
     pub(super) fn ask(&mut self) -> Option<Ticket<Answered>> {

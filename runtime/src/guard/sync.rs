@@ -5,6 +5,7 @@ use super::claim::Claim;
 use super::claiming::Claiming;
 use super::on_err::ErrorPolicy;
 use super::reconcile::never_asked;
+use super::run;
 use super::site::{Asked, Passed};
 use super::steps::{self, Begun, Finish, Layer, Next};
 use crate::ledger::{Doubt, Reconciled};
@@ -60,12 +61,40 @@ pub fn reconciled_sync<R: Replay, K: Asked>(
     driven.unwrap_or_else(refuse)
 }
 
-fn drive<R, L: Layer<R>>(
+/// Task entry is behind it, and task exit is its end.
+fn drive<R: Outcome, L: Layer<R>>(
+    mut begun: Begun,
+    layer: L,
+    reconcile: impl FnOnce(&Doubt) -> Reconciled<L::Value>,
+    body: impl FnOnce(&L, Passed) -> R,
+) -> Result<R, Refused> {
+    if let Some(ticket) = begun.entering() {
+        begun.entered(ticket.wait())?;
+    }
+    let Some(mut run) = begun.take_run() else { return drive_in_task(begun, layer, reconcile, body, || {}) };
+    // A panic unwinds through here, and the drop of the run leaves the task blocked.
+    let driven = drive_in_task(begun, layer, reconcile, body, || run.start());
+    match &driven {
+        Ok(result) => {
+            if let Some(ticket) = run.leave(result.is_success()) {
+                run::left(ticket.wait());
+            }
+        }
+        Err(refused) => run.refused(refused),
+    }
+    driven
+}
+
+fn drive_in_task<R, L: Layer<R>>(
     mut begun: Begun,
     mut layer: L,
     reconcile: impl FnOnce(&Doubt) -> Reconciled<L::Value>,
     body: impl FnOnce(&L, Passed) -> R,
+    start: impl FnOnce(),
 ) -> Result<R, Refused> {
+    if let Some(payment) = begun.owed() {
+        begun.paid(payment.wait())?;
+    }
     if let Some(ticket) = begun.ask() {
         begun.answered(ticket.wait())?;
     }
@@ -86,6 +115,7 @@ fn drive<R, L: Layer<R>>(
         }
     };
     begun.may_start()?;
+    start();
     layer.start(&begun);
     if let Some(purse) = begun.frame.purse() {
         purse.start();

@@ -36,10 +36,10 @@ impl<T: Into<String>> IntoAction for T {
     }
 }
 
-/// What `resource = …` and `per = …` accept.
+/// What `resource = …`, `per = …`, `kind = …` and `agent = …` accept.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be written as a text",
-    label = "`resource = …` and `per = …` take what implements `std::fmt::Display`",
+    label = "`resource`, `per`, `kind` and `agent` take what implements `std::fmt::Display`",
     note = "name a part of it that does, such as its id, or implement `Display` for it"
 )]
 pub trait IntoText {

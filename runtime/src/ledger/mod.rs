@@ -27,6 +27,7 @@ pub(crate) mod program;
 mod receipts;
 mod row;
 pub(crate) mod rules;
+pub(crate) mod tasks;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod admin;
@@ -43,6 +44,8 @@ pub use inside::SettleIn;
 pub(crate) use receipts::Receipts;
 pub use receipts::{Seal, Sealing};
 pub(crate) use rules::Ways;
+pub(crate) use tasks::{TaskAnswer, TaskRequest};
+pub use tasks::{TaskBook, TaskFilter, TaskOwner, TaskRecord};
 
 /// The identity of a claim: BLAKE3 over the length-prefixed namespace, action and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,6 +203,8 @@ pub(crate) trait Store: Send + Sync + std::fmt::Debug {
     fn settle(&self, request: SettleRequest) -> Ticket<Settled>;
     /// Puts a note beside a claim, durably. It changes nothing, so it is taken from every attempt, also from one that is outdated.
     fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>>;
+    /// Enters, charges or leaves a durable task. An entry whose ticket is dropped before it is answered is left again.
+    fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer>;
     /// Appended with the next commit. The ticket resolves when the record survives the end of this process (it survives a
     /// power cut as soon as anything else is flushed: a record is never flushed for itself).
     fn audit(&self, record: AuditRecord) -> Ticket<()>;
@@ -234,6 +239,20 @@ fn open_archive(url: &str) -> Result<Box<dyn admin::archive::Archive>, Refused> 
         "postgres" | "postgresql" => Err(missing("postgres")),
         #[cfg(feature = "sqlite")]
         _ => sqlite::open_archive(url),
+        #[cfg(not(feature = "sqlite"))]
+        _ => Err(missing("sqlite")),
+    }
+}
+
+/// The tasks of the ledger that `url` names, to be looked at.
+fn open_tasks(url: &str) -> Result<Box<dyn tasks::ReadTasks>, Refused> {
+    match scheme(url) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::open_tasks(url),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(missing("postgres")),
+        #[cfg(feature = "sqlite")]
+        _ => sqlite::open_tasks(url),
         #[cfg(not(feature = "sqlite"))]
         _ => Err(missing("sqlite")),
     }

@@ -17,14 +17,17 @@ use crate::budget::Limits;
 use crate::gate::Portcullis;
 
 mod accounts;
+mod keeper;
 mod purse;
 mod stack;
 
 pub(crate) use accounts::{Home, Scope};
+pub(crate) use keeper::{Keeper, Owed, Payment};
 pub use purse::charge;
 pub(crate) use purse::reserve;
 pub(crate) use stack::{
-    CallFrame, Frame, Own, Pop, Visit, ambient_gate, enter_step, is_claimed_above, poll_within, step, within,
+    CallFrame, Frame, Own, Pop, Step, Visit, ambient_gate, enter_step, is_claimed_above, poll_within, pushed, step,
+    tasks_around, within,
 };
 
 pin_project! {

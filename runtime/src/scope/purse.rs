@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::stack::{Frame, every, nearest, thread_is_ending};
+use super::keeper::{Owed, signed};
+use super::stack::{Frame, accounts, nearest, thread_is_ending};
 use crate::budget::{Account, Cost};
 use crate::refused::{Kind, Refused};
 
@@ -15,9 +16,23 @@ pub(crate) struct Purse {
     charged: AtomicU64,
     /// Once the body has started, only `charge` can make the call cheaper.
     started: AtomicBool,
+    /// What is set aside is on the ledgers of the durable tasks as well.
+    recorded: AtomicBool,
 }
 
 impl Purse {
+    /// What is to be put on record of it.
+    pub(crate) fn owe(&self, owed: &mut Owed) {
+        for keeper in self.accounts.iter().filter_map(|account| account.keeper()) {
+            owed.money(keeper, self.amount);
+        }
+    }
+
+    /// It is on record.
+    pub(crate) fn is_recorded(&self) {
+        self.recorded.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn start(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
@@ -53,15 +68,31 @@ impl Drop for Purse {
         };
         for account in &self.accounts {
             account.give_back(Cost::from_micros_in(unused, self.amount));
+            if *self.recorded.get_mut()
+                && let Some(keeper) = account.keeper()
+            {
+                keeper.book(-signed(unused));
+            }
         }
     }
 }
 
-/// Sets `cost` aside on every account of the stack, and on `own`, which is not in it yet.
-pub(crate) fn reserve(action: &str, cost: Cost, own: Option<&Arc<Account>>) -> Result<Arc<Purse>, Refused> {
-    let mut purse =
-        Purse { amount: cost, accounts: Vec::new(), charged: AtomicU64::new(0), started: AtomicBool::new(false) };
-    for account in accounts_of_money(action)?.into_iter().chain(own.filter(|own| own.limits_money()).cloned()) {
+/// Sets `cost` aside on every account of the stack, and on `own` ones, which are not in it yet.
+pub(crate) fn reserve<'a>(
+    action: &str,
+    cost: Cost,
+    own: impl IntoIterator<Item = &'a Arc<Account>>,
+) -> Result<Arc<Purse>, Refused> {
+    let mut purse = Purse {
+        amount: cost,
+        accounts: Vec::new(),
+        charged: AtomicU64::new(0),
+        started: AtomicBool::new(false),
+        recorded: AtomicBool::new(false),
+    };
+    for account in
+        accounts_of_money(action)?.into_iter().chain(own.into_iter().filter(|own| own.limits_money()).cloned())
+    {
         // A refusal drops the purse, which gives back what the earlier accounts had set aside.
         account.reserve(action, cost)?;
         purse.accounts.push(account);
@@ -70,22 +101,21 @@ pub(crate) fn reserve(action: &str, cost: Cost, own: Option<&Arc<Account>>) -> R
 }
 
 fn accounts_of_money(action: &str) -> Result<Vec<Arc<Account>>, Refused> {
-    let limited = |frame: &Frame| {
-        let account = match frame {
-            Frame::Call(call) => call.account.as_ref(),
-            Frame::Scope(scope) => scope.own(),
-            Frame::Gate(_) => None,
-        };
-        account.filter(|account| account.limits_money()).cloned()
-    };
-    every(limited).ok_or_else(|| thread_is_ending(action))
+    accounts(Account::limits_money).ok_or_else(|| thread_is_ending(action))
 }
 
 /// The money is gone: every account hears of it, also after one has objected. The first objection is returned.
 fn spend(accounts: &[Arc<Account>], action: &str, cost: Cost) -> Result<(), Refused> {
     let mut first_refusal = Ok(());
     for account in accounts {
-        first_refusal = first_refusal.and(account.spend(action, cost));
+        let spent = account.spend(action, cost);
+        // Of a foreign currency nothing is booked.
+        if let Some(keeper) = account.keeper()
+            && spent.as_ref().err().is_none_or(|refused| refused.kind() != Kind::InvalidArgument)
+        {
+            keeper.book(signed(cost.micros()));
+        }
+        first_refusal = first_refusal.and(spent);
     }
     first_refusal
 }

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::accounts::{Recent, Scope};
+use super::keeper::Owed;
 use super::purse::Purse;
 use crate::budget::{Account, Limits, Per};
 use crate::gate::Portcullis;
@@ -33,6 +34,16 @@ pub(crate) enum Frame {
     Call(CallFrame),
 }
 
+impl Frame {
+    fn scope(&self) -> Option<&Scope> {
+        match self {
+            Frame::Scope(scope) => Some(scope),
+            Frame::Call(call) => call.task().map(|task| &**task),
+            Frame::Gate(_) => None,
+        }
+    }
+}
+
 /// A guarded call that is running.
 #[derive(Clone, Default)]
 pub(crate) struct CallFrame {
@@ -48,6 +59,8 @@ pub(crate) struct Rest {
     claim: Option<Digest>,
     /// What it has reserved.
     purse: Option<Arc<Purse>>,
+    /// The task that it has entered: what happens inside of it is in this scope.
+    task: Option<Arc<Scope>>,
 }
 
 impl CallFrame {
@@ -57,6 +70,14 @@ impl CallFrame {
 
     pub(crate) fn set_purse(&mut self, purse: Arc<Purse>) {
         self.rest.get_or_insert_default().purse = Some(purse);
+    }
+
+    pub(crate) fn set_task(&mut self, task: Arc<Scope>) {
+        self.rest.get_or_insert_default().task = Some(task);
+    }
+
+    pub(crate) fn task(&self) -> Option<&Arc<Scope>> {
+        self.rest.as_ref()?.task.as_ref()
     }
 
     fn claim(&self) -> Option<&Digest> {
@@ -74,23 +95,43 @@ pub(crate) struct Own<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) per: Per,
     pub(crate) key: Option<&'a str>,
+    /// The task that the call itself has entered.
+    pub(crate) task: Option<&'a Scope>,
 }
 
-/// Charges one step to every account in whose scope the call happens. On success, the account that the call's own frame carries.
-pub(crate) fn step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+/// A step that every account in memory has let through.
+pub(crate) struct Stepped {
+    /// What the call's own frame carries.
+    pub(crate) account: Option<Arc<Account>>,
+    /// What is to be put on record first.
+    pub(crate) owed: Owed,
+}
+
+/// Charges one step to every account in whose scope the call happens.
+pub(crate) fn step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Stepped, Refused> {
     AMBIENT
         .try_with(|ambient| ambient.borrow_mut().step(gate, action, own))
         .unwrap_or_else(|_| Err(thread_is_ending(action)))
 }
 
+/// A step with nothing to wait for, or nearly.
+pub(crate) enum Step {
+    Taken(Pop),
+    /// Once that is paid, the frame is to be pushed.
+    Owes(CallFrame, Owed),
+}
+
 /// The same, and pushes the frame at once: for a call that has nothing to wait for before its body.
-pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Pop, Refused> {
+pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Step, Refused> {
     AMBIENT
         .try_with(|ambient| {
             let mut ambient = ambient.borrow_mut();
-            let account = ambient.step(gate, action, own)?;
+            let Stepped { account, owed } = ambient.step(gate, action, own)?;
+            if !owed.is_nothing() {
+                return Ok(Step::Owes(CallFrame { account, rest: None }, owed));
+            }
             ambient.frames.push(Frame::Call(CallFrame { account, rest: None }));
-            Ok(Pop { pushed: true })
+            Ok(Step::Taken(Pop { pushed: true }))
         })
         .unwrap_or_else(|_| Err(thread_is_ending(action)))
 }
@@ -98,40 +139,41 @@ pub(crate) fn enter_step(gate: &Portcullis, action: &str, own: Option<Own<'_>>) 
 impl Ambient {
     /// Every account counts the step, also when another one refuses it; the innermost refusal is the one that is returned.
     #[inline]
-    fn step(&mut self, gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Option<Arc<Account>>, Refused> {
+    fn step(&mut self, gate: &Portcullis, action: &str, own: Option<Own<'_>>) -> Result<Stepped, Refused> {
         let Ambient { frames, recent } = self;
         let own = own.map(|own| open(gate, frames, recent, &own)).transpose()?;
         let mut own_is_below = false;
         let mut depth = 1;
         let mut first_refusal = Ok(());
+        let mut owed = Owed::default();
         for frame in frames.iter().rev() {
             let result = match frame {
                 Frame::Gate(_) => Ok(()),
-                Frame::Scope(scope) => scope.own().map_or(Ok(()), |account| account.step(action, depth)),
+                Frame::Scope(scope) => scope.step(action, depth, &mut owed),
                 Frame::Call(call) => {
+                    // Its task is inside of the call.
+                    let in_task = call.task().map_or(Ok(()), |task| task.step(action, depth, &mut owed));
                     depth += 1;
-                    call.account.as_ref().map_or(Ok(()), |account| {
+                    in_task.and(call.account.as_ref().map_or(Ok(()), |account| {
                         own_is_below |= own.as_ref().is_some_and(|own| Arc::ptr_eq(own, account));
                         account.step(action, depth)
-                    })
+                    }))
                 }
             };
             first_refusal = first_refusal.and(result);
         }
-        match own {
+        let account = match own {
             Some(own) if !own_is_below => own.step(action, 1).and(first_refusal).map(|()| Some(own)),
             Some(_) | None => first_refusal.map(|()| None),
-        }
+        };
+        account.map(|account| Stepped { account, owed })
     }
 }
 
 fn open(gate: &Portcullis, frames: &[Frame], recent: &mut Recent, own: &Own<'_>) -> Result<Arc<Account>, Refused> {
     match own.per {
         Per::Task => {
-            let scope = frames.iter().rev().find_map(|frame| match frame {
-                Frame::Scope(scope) => Some(&**scope),
-                Frame::Gate(_) | Frame::Call(_) => None,
-            });
+            let scope = own.task.or_else(|| frames.iter().rev().find_map(Frame::scope));
             Ok(scope.unwrap_or_else(|| gate.process_scope()).account(recent, own.site, own.limits))
         }
         Per::Process => Ok(gate.process_scope().account(recent, own.site, own.limits)),
@@ -150,9 +192,16 @@ pub(super) fn nearest<T>(pick: impl FnMut(&Frame) -> Option<T>) -> Option<Option
     AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().find_map(pick)).ok()
 }
 
-/// What `pick` finds in every frame, from the top. `None`: the thread is ending, and its stack is gone.
-pub(super) fn every<T>(pick: impl FnMut(&Frame) -> Option<T>) -> Option<Vec<T>> {
-    AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(pick).collect()).ok()
+/// Every account on the stack for which `pick` is true, from the top. `None`: the thread is ending, and its stack is gone.
+pub(super) fn accounts(pick: impl Fn(&Account) -> bool) -> Option<Vec<Arc<Account>>> {
+    let of = |frame: &Frame| match frame {
+        Frame::Call(call) => [call.task().and_then(|task| task.own().cloned()), call.account.clone()],
+        Frame::Scope(scope) => [scope.own().cloned(), None],
+        Frame::Gate(_) => [None, None],
+    };
+    let picked =
+        |frames: &[Frame]| frames.iter().rev().flat_map(of).flatten().filter(|account| pick(account)).collect();
+    AMBIENT.try_with(|ambient| picked(&ambient.borrow().frames)).ok()
 }
 
 /// The whole stack. Empty on a thread that is ending, which refuses every guarded call anyway.
@@ -173,6 +222,15 @@ pub(crate) fn is_claimed_above(digest: &Digest) -> bool {
         Frame::Gate(_) | Frame::Scope(_) => None,
     };
     nearest(same).flatten().is_some()
+}
+
+/// The tasks around, the nearest one first.
+pub(crate) fn tasks_around() -> Vec<Arc<Scope>> {
+    let task = |frame: &Frame| match frame {
+        Frame::Call(call) => call.task().cloned(),
+        Frame::Scope(_) | Frame::Gate(_) => None,
+    };
+    AMBIENT.try_with(|ambient| ambient.borrow().frames.iter().rev().filter_map(task).collect()).unwrap_or_default()
 }
 
 /// The gate of the nearest `gate.scope(…)`.
@@ -198,6 +256,11 @@ pub(crate) fn poll_within<R>(frame: &mut Option<Frame>, poll: impl FnOnce() -> R
     let polled = poll();
     *frame = visit.and_then(Visit::end);
     polled
+}
+
+/// Pushes a frame until the answer is dropped.
+pub(crate) fn pushed(frame: CallFrame) -> Pop {
+    Pop { pushed: push(Frame::Call(frame)) }
 }
 
 /// A thread whose stack is gone refuses every guarded call, so nothing is lost there without the frame.

@@ -14,7 +14,7 @@ use super::{Database, Flush, Trouble, TroubleKind, now_ms};
 const APPLICATION: i64 = 0x506f_7274;
 
 /// One step per version: from an empty file to 1, from 1 to 2, …
-const STEPS: [&str; 2] = [V1, V2];
+const STEPS: [&str; 3] = [V1, V2, V3];
 
 const V1: &str = "
 -- Who this ledger is. One row.
@@ -121,6 +121,51 @@ CREATE TABLE note(
   note BLOB NOT NULL
 ) STRICT;
 CREATE INDEX note_claim ON note(digest);
+";
+
+const V3: &str = "
+-- Tasks that outlive their process, and their accounts. One row per id, for ever.
+CREATE TABLE task(
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,      -- the id that the program gives it
+  kind TEXT NOT NULL,
+  agent TEXT NOT NULL,            -- who has opened it
+  parent TEXT,                    -- the name of the task of which it is a part
+  depth INTEGER NOT NULL,
+  state INTEGER NOT NULL,         -- 0 backlog, 1 todo, 2 in progress, 3 in review, 4 blocked, 5 done, 6 cancelled
+  epoch INTEGER NOT NULL,         -- how often it was entered
+  attempt BLOB NOT NULL,          -- the latest entry: a UUID, made by the caller
+  owner INTEGER NOT NULL,         -- the process that has entered it last
+  opened_ms INTEGER NOT NULL,
+  -- What it may use; NULL: not limited. Those of the code that has entered it last.
+  max_steps INTEGER,
+  max_depth INTEGER,
+  max_ms INTEGER,
+  max_micros INTEGER,
+  currency TEXT,
+  -- What it has used: counted before a body starts.
+  steps INTEGER NOT NULL DEFAULT 0,
+  micros INTEGER NOT NULL DEFAULT 0,
+  elapsed_ms INTEGER NOT NULL DEFAULT 0, -- up to the moment that these three say
+  boot TEXT NOT NULL,             -- which start of the machine; empty if that is unknown
+  up_ms INTEGER NOT NULL,         -- how long it had been up
+  wall_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX task_parent ON task(parent) WHERE parent IS NOT NULL;
+CREATE INDEX task_open ON task(state) WHERE state < 5;
+
+-- Where a task has been.
+CREATE TABLE task_change(
+  id INTEGER PRIMARY KEY,
+  task INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  from_state INTEGER NOT NULL,
+  to_state INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  owner INTEGER NOT NULL,         -- the process that has written it
+  notes TEXT                      -- a JSON object
+) STRICT;
+CREATE INDEX task_change_task ON task_change(task);
 ";
 
 /// The schema's version, which is at most the one that this release knows.

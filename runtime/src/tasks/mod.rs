@@ -9,10 +9,11 @@
 //! | [`memory`] | what is remembered of it? |
 //! | [`settings`] | what do environment and files say? |
 //!
-//! How much a task may use is the business of [`budget`](crate::budget).
+//! How much a task may use is the business of [`budget`](crate::budget). [`#[task]`](macro@crate::task) brings all of it together around a
+//! function, and [`Tasks`] shows what it has opened.
 //!
-//! Everything in here decides from what it is given and keeps what it knows in memory. Nothing in here reads a clock, a file or
-//! a socket to come to a decision.
+//! The rooms decide from what they are given and keep what they know in memory. Nothing in them reads a clock, a file or a socket
+//! to come to a decision.
 
 pub mod admission;
 pub mod escalation;
@@ -20,9 +21,12 @@ pub mod lifecycle;
 pub mod loops;
 pub mod memory;
 mod name;
+mod register;
 pub mod settings;
 
 pub use name::{InvalidName, check_name};
+pub use register::Tasks;
+pub(crate) use register::{Opening, Register, another_kind, running};
 
 /// A moment, as in `2026-11-24T02:30:00.123456789Z`.
 pub(crate) fn moment<S: serde::Serializer>(at: &std::time::SystemTime, to: S) -> Result<S::Ok, S::Error> {

@@ -11,7 +11,9 @@ use divan::counter::ItemsCount;
 use portcullis::{Portcullis, Refused, budgeted, scope_sync};
 
 fn main() {
-    Portcullis::builder().install().expect("nothing has to be configured for a budget");
+    let dir = tempfile::tempdir().expect("a place for the ledger of durable tasks");
+    let ledger = format!("sqlite:{}", dir.path().join("ledger.sqlite").display());
+    Portcullis::builder().ledger(ledger).install().expect("nothing else has to be configured for a budget");
     divan::main();
 }
 
@@ -67,6 +69,41 @@ fn on_the_process_account(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn in_a_scope(bencher: Bencher<'_, '_>) {
     scope_sync("job", || many(bencher, step));
+}
+
+#[portcullis::task(id = "id", max_steps = 18_446_744_073_709_551_615, max_depth = 10, max_duration = "30days")]
+fn inside_of_a_task(id: &str, work: &mut dyn FnMut()) -> Result<(), Refused> {
+    work();
+    Ok(())
+}
+
+/// The task's own account and that of `step` are both charged.
+#[divan::bench]
+fn in_a_task(bencher: Bencher<'_, '_>) {
+    let mut bencher = Some(bencher);
+    let mut work = || many(bencher.take().expect("it works once"), step);
+    inside_of_a_task("job", &mut work).expect("it is opened once");
+}
+
+#[portcullis::task(
+    id = "id",
+    durable = true,
+    max_steps = 18_446_744_073_709_551_615,
+    max_depth = 10,
+    max_duration = "30days"
+)]
+fn inside_of_a_durable_task(id: &str, work: &mut dyn FnMut()) -> Result<(), Refused> {
+    work();
+    Ok(())
+}
+
+/// Each of them is on record before it begins.
+#[divan::bench]
+fn in_a_durable_task(bencher: Bencher<'_, '_>) {
+    let mut bencher = Some(bencher);
+    let mut work = || many(bencher.take().expect("it works once"), step);
+    let id = format!("job-{:?}", std::time::SystemTime::now());
+    inside_of_a_durable_task(&id, &mut work).expect("it is opened once");
 }
 
 #[divan::bench]

@@ -1,6 +1,6 @@
 //! A connection with one piece of work at a time.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
@@ -62,7 +62,12 @@ impl Lane {
         self.session.as_ref().is_some_and(|session| !session.client.is_closed())
     }
 
-    pub(super) async fn run(mut self, room: Rc<Room>, work: Work) -> (Self, Done) {
+    /// For whoever has statements of its own; what they fail with is to be [`looked_at`](Self::looked_at).
+    pub(super) fn session(&mut self) -> Result<&mut Session, Trouble> {
+        self.session.as_mut().ok_or_else(closed)
+    }
+
+    pub(super) async fn run(mut self, room: Arc<Room>, work: Work) -> (Self, Done) {
         // More than the server's own limit: this one is for a server, or a network, that says nothing any more.
         let patience = room.limits.statement * 2;
         let done = match work {
@@ -108,7 +113,7 @@ impl Lane {
     }
 
     /// Gives a session up that is not to be believed any more, and pauses after any failure.
-    fn looked_at<T>(&mut self, result: Result<T, Trouble>) -> Result<T, Trouble> {
+    pub(super) fn looked_at<T>(&mut self, result: Result<T, Trouble>) -> Result<T, Trouble> {
         if result.is_err() {
             self.not_before = Instant::now() + SHORTEST_PAUSE;
         }

@@ -12,7 +12,7 @@ use super::trouble::{Trouble, TroubleKind};
 use crate::ledger::program::host;
 
 /// One step per version: from an empty database to 1, from 1 to 2, …
-const STEPS: [&str; 1] = [V1];
+const STEPS: [&str; 2] = [V1, V2];
 
 /// "Port", "cull": the advisory lock of whoever migrates.
 const LOCK: i64 = 0x506f_7274_6375_6c6c;
@@ -106,6 +106,46 @@ CREATE TABLE portcullis.event(
   UNIQUE(owner, seq)
 );
 CREATE INDEX event_claim ON portcullis.event(digest) WHERE digest IS NOT NULL;
+";
+
+const V2: &str = "
+-- Tasks that outlive their process, and their accounts. One row per id, for ever.
+CREATE TABLE portcullis.task(
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  name text NOT NULL UNIQUE,      -- the id that the program gives it
+  kind text NOT NULL,
+  agent text NOT NULL,            -- who has opened it
+  parent text,                    -- the name of the task of which it is a part
+  depth bigint NOT NULL,
+  state smallint NOT NULL,        -- 0 backlog, 1 todo, 2 in progress, 3 in review, 4 blocked, 5 done, 6 cancelled
+  epoch bigint NOT NULL,          -- how often it was entered
+  attempt uuid NOT NULL,          -- the latest entry, made by the caller
+  owner bigint NOT NULL,          -- the process that has entered it last
+  opened_ms bigint NOT NULL,
+  -- What it may use; NULL: not limited. Those of the code that has entered it last.
+  max_steps bigint,
+  max_depth bigint,
+  max_ms bigint,
+  max_micros bigint,
+  currency text,
+  -- What it has used: counted before a body starts.
+  steps bigint NOT NULL DEFAULT 0,
+  micros bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 70);
+CREATE INDEX task_parent ON portcullis.task(parent) WHERE parent IS NOT NULL;
+
+-- Where a task has been.
+CREATE TABLE portcullis.task_change(
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  task bigint NOT NULL,
+  at_ms bigint NOT NULL,
+  from_state smallint NOT NULL,
+  to_state smallint NOT NULL,
+  actor text NOT NULL,
+  owner bigint NOT NULL,          -- the process that has written it
+  notes text                      -- a JSON object
+);
+CREATE INDEX task_change_task ON portcullis.task_change(task);
 ";
 
 /// May a ledger be made where there is none?

@@ -1,8 +1,8 @@
 //! The statements.
 //!
 //! Each of the hot path is a transaction of its own, and one that says yes is a statement that wrote: nothing is concluded from
-//! what a snapshot did not show. `claim_…` and [`READ`] are sent together, as two transactions: the first waits for whoever is
-//! inserting the same digest, the second sees what that one has committed.
+//! what a snapshot did not show. `claim_…` and [`READ`] are two transactions, also when they are sent together: the first waits for
+//! whoever is inserting the same digest, the second sees what that one has committed.
 
 macro_rules! now_ms {
     () => {
@@ -73,7 +73,7 @@ pub(super) const LOCK: &str = read!("WHERE claim.digest = $1::bytea FOR UPDATE O
 pub(super) const SETTLE_ONE: &str = concat!(
     "UPDATE portcullis.claim SET state = $4, loss = $5, receipt = $6, sealed = $7, settled_ms = ",
     now_ms!(),
-    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND state = 0 AND NOT transactional"
+    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND state::integer = 0 AND NOT transactional"
 );
 
 /// Many of them, given in the order of their digests.
@@ -83,8 +83,8 @@ pub(super) const SETTLE_MANY: &str = concat!(
     now_ms!(),
     " FROM unnest($1::bytea[], $2::bigint[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bytea[], $7::boolean[])
         AS asked(digest, epoch, attempt, state, loss, receipt, sealed)
-      WHERE claim.digest = asked.digest AND claim.epoch = asked.epoch AND claim.attempt = asked.attempt AND claim.state = 0
-        AND NOT claim.transactional
+      WHERE claim.digest = asked.digest AND claim.epoch = asked.epoch AND claim.attempt = asked.attempt
+        AND claim.state::integer = 0 AND NOT claim.transactional
       RETURNING claim.digest"
 );
 
@@ -126,7 +126,7 @@ pub(super) const START_AGAIN: &str = concat!(
 /// Which of these claims still run: digests.
 pub(super) const STILL_RUNNING: &str =
     "SELECT claim.digest FROM portcullis.claim JOIN portcullis.owner ON owner.id = claim.owner
-     WHERE claim.digest = ANY($1::bytea[]) AND claim.state = 0 AND owner.lease_until > clock_timestamp()";
+     WHERE claim.digest = ANY($1::bytea[]) AND claim.state::integer = 0 AND owner.lease_until > clock_timestamp()";
 
 /// A new owner: host, pid, program, lease in milliseconds.
 pub(super) const ENROL: &str = concat!(

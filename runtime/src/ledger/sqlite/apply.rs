@@ -15,6 +15,7 @@ use super::super::{events, messages};
 use super::queue::Op;
 use super::rows::{self, Action, Circumstances, Found, Outcome, Row};
 use super::spill::Spill;
+use super::tasks;
 use super::writer::{Answer, Waiting};
 use crate::sqlite::{
     ChainEntry, Holder, OwnerId, Reached, SideFile, Trouble, TroubleKind, append, holder, millis, now_ms, origin_ms,
@@ -144,6 +145,7 @@ pub(super) fn one(context: &Context<'_>, actions: &mut Actions, op: &Op) -> Resu
             append(context.connection, context.owner, &entry).map(|()| Answer::Audited)
         }
         Op::Note(noting) => rows::add_note(context.connection, &noting.request, now_ms()).map(|()| Answer::Noted),
+        Op::Task(tasking) => tasks::one(context, &tasking.request).map(Answer::Task),
         Op::Drain(_) => Ok(Answer::Audited),
     }
 }

@@ -7,11 +7,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
-use super::super::{ClaimRequest, Claimed, SettleRequest, Settled, Settlement, Ticket, messages};
+use super::super::{
+    ClaimRequest, Claimed, SettleRequest, Settled, Settlement, TaskAnswer, TaskRequest, Ticket, messages,
+};
 use super::front::Look;
-use super::queue::{Claiming, Op, Seen, Settling, Shared};
+use super::queue::{Claiming, Op, Seen, Settling, Shared, Tasking};
 use super::writer::Writer;
 use super::{Limits, forked};
+use crate::refused::Refused;
 use crate::sqlite::Place;
 use crate::ticket::Job;
 
@@ -206,6 +209,60 @@ impl Job<Settled> for SettleJob {
                 ticket
             }
             Err(unsettled) => Ticket::ready(unsettled),
+        }
+    }
+}
+
+/// An operation on a task that nobody has begun with.
+pub(super) struct TaskJob {
+    pub(super) engine: Arc<Engine>,
+    pub(super) request: TaskRequest,
+}
+
+impl TaskJob {
+    /// `Err`: in a forked child.
+    fn push(self) -> Result<(Arc<Engine>, Ticket<TaskAnswer>), Refused> {
+        let TaskJob { engine, request } = self;
+        if engine.shared.is_foreign() {
+            return Err(forked().refuse(request.id(), "the ledger can't be used"));
+        }
+        let (reply, ticket) = match &request {
+            TaskRequest::Enter(enter) => {
+                let (engine, id, agent) = (engine.clone(), enter.id.clone(), enter.agent.clone());
+                Ticket::returning(move |answer| match answer {
+                    TaskAnswer::Entered(entered) => {
+                        let request = TaskRequest::given_up(entered, id, agent);
+                        engine.leave(Op::Task(Box::new(Tasking { request, reply: Ticket::new().0 })));
+                    }
+                    TaskAnswer::Charged | TaskAnswer::Changed(_) | TaskAnswer::Refused(_) => {}
+                })
+            }
+            TaskRequest::Charge(_) | TaskRequest::Leave(_) | TaskRequest::Cancel(_) => Ticket::new(),
+        };
+        // They are always taken.
+        let _ = engine.shared.push(Op::Task(Box::new(Tasking { request, reply })));
+        Ok((engine, ticket))
+    }
+}
+
+impl Job<TaskAnswer> for TaskJob {
+    fn here(self: Box<Self>) -> Option<TaskAnswer> {
+        match self.push() {
+            Ok((engine, ticket)) => {
+                engine.lead();
+                ticket.wait()
+            }
+            Err(refused) => Some(TaskAnswer::Refused(refused)),
+        }
+    }
+
+    fn elsewhere(self: Box<Self>) -> Ticket<TaskAnswer> {
+        match self.push() {
+            Ok((engine, ticket)) => {
+                engine.call();
+                ticket
+            }
+            Err(refused) => Ticket::ready(TaskAnswer::Refused(refused)),
         }
     }
 }

@@ -133,7 +133,9 @@ impl Looker {
         };
         let claimed = match answer {
             Answer::Claimed(claimed) => claimed,
-            Answer::Park(_) | Answer::Settled(_) | Answer::Noted | Answer::Audited => return Ok((Look::Unclear, None)),
+            Answer::Park(_) | Answer::Settled(_) | Answer::Noted | Answer::Audited | Answer::Task(_) => {
+                return Ok((Look::Unclear, None));
+            }
         };
         let outcome = match &claimed {
             Claimed::Run { .. } | Claimed::Reconcile(_) => return Ok((Look::Unclear, None)),

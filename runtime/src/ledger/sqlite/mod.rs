@@ -23,13 +23,17 @@ mod queue;
 mod recent;
 mod rows;
 mod spill;
+mod tasks;
 mod writer;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, Ticket, messages};
+use super::{
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Store, TaskAnswer, TaskRequest, Ticket,
+    messages,
+};
 use crate::refused::{Kind, Refused};
 use crate::sqlite::{Database, Failure, Flush, OwnerId, Place, Trouble, TroubleKind};
 pub(super) use archive::open_archive;
@@ -97,6 +101,10 @@ impl Store for SqliteStore {
         ticket
     }
 
+    fn task(&self, request: TaskRequest) -> Ticket<TaskAnswer> {
+        Ticket::of(engine::TaskJob { engine: self.engine.clone(), request })
+    }
+
     fn audit(&self, record: AuditRecord) -> Ticket<()> {
         let (reply, ticket) = Ticket::new();
         if !self.engine.shared.is_foreign() {
@@ -137,6 +145,8 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
     })?;
     Ok(Arc::new(SqliteStore::new(place, Limits::default())))
 }
+
+pub(super) use tasks::open as open_tasks;
 
 /// Records what processes could not record when they had to, before anybody else decides about it.
 fn bring_in(database: &mut Database, owner: OwnerId, until: Instant) -> Result<(), Trouble> {

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::super::{AuditRecord, ClaimRequest, Claimed, NoteRequest, Reply, SettleRequest, Settled};
+use super::super::{
+    AuditRecord, ClaimRequest, Claimed, NoteRequest, Reply, SettleRequest, Settled, TaskAnswer, TaskRequest,
+};
 use super::Limits;
 use super::front::Front;
 use crate::refused::Refused;
@@ -67,6 +69,19 @@ pub(super) struct Noting {
 }
 
 #[derive(Debug)]
+pub(super) struct Tasking {
+    pub(super) request: TaskRequest,
+    pub(super) reply: Reply<TaskAnswer>,
+}
+
+impl Tasking {
+    /// An entry whose caller had gone before anything was done for it.
+    pub(super) fn is_pointless(&self) -> bool {
+        matches!(self.request, TaskRequest::Enter(_)) && self.reply.is_abandoned()
+    }
+}
+
+#[derive(Debug)]
 pub(super) struct Draining {
     pub(super) until: Instant,
     pub(super) reply: Reply<bool>,
@@ -78,6 +93,7 @@ pub(super) enum Op {
     Claim(Box<Claiming>),
     Note(Box<Noting>),
     Audit(Box<Auditing>),
+    Task(Box<Tasking>),
     Drain(Draining),
 }
 
@@ -87,6 +103,7 @@ impl Op {
         match self {
             Op::Audit(_) => true,
             Op::Settle(settling) => settling.request.lazy,
+            Op::Task(tasking) => tasking.request.is_lazy(),
             Op::Claim(_) | Op::Note(_) | Op::Drain(_) => false,
         }
     }
@@ -159,7 +176,7 @@ impl Shared {
             Op::Claim(_) if queue.draining => return Err(op),
             Op::Claim(claiming) => queue.claims.push_back(claiming),
             Op::Settle(_) => queue.settles.push_back(op),
-            Op::Note(_) | Op::Audit(_) => queue.others.push_back(op),
+            Op::Note(_) | Op::Audit(_) | Op::Task(_) => queue.others.push_back(op),
             Op::Drain(_) => {
                 queue.draining = true;
                 queue.others.push_back(op);

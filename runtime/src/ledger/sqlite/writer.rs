@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::super::{Attempt, Claimed, Digest, Settled, Settlement, messages};
+use super::super::{Attempt, Claimed, Digest, Settled, Settlement, TaskAnswer, messages};
 use super::apply;
 use super::parked::{Parked, Waiter};
 use super::queue::{Claiming, Draining, Op, Seen, Settling, Shared};
@@ -27,6 +27,7 @@ pub(super) enum Answer {
     Settled(Settled),
     Noted,
     Audited,
+    Task(TaskAnswer),
 }
 
 /// A duplicate of something that runs.
@@ -113,7 +114,8 @@ impl Writer {
                 }
                 // Its caller had gone before anything was done for it: who comes after it must not meet it.
                 Op::Claim(claiming) if claiming.reply.is_abandoned() => {}
-                Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Claim(_) => ops.push(op),
+                Op::Task(tasking) if tasking.is_pointless() => {}
+                Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Task(_) | Op::Claim(_) => ops.push(op),
             }
         }
         if !ops.is_empty() || !self.unsure.is_empty() {
@@ -160,7 +162,7 @@ impl Writer {
                     // What can't be read now may be readable under the lock.
                     Ok(None) | Err(_) => rest.push(Op::Claim(claiming)),
                 },
-                op @ (Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_)) => rest.push(op),
+                op @ (Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Task(_) | Op::Drain(_)) => rest.push(op),
             }
         }
         rest
@@ -363,8 +365,9 @@ impl Writer {
             }
             (Op::Note(noting), Answer::Noted) => noting.reply.send(Ok(())),
             (Op::Audit(auditing), Answer::Audited) => auditing.reply.send(()),
+            (Op::Task(tasking), Answer::Task(answer)) => tasking.reply.send(answer),
             // An answer of another kind is a bug; dropping the operation resolves its ticket to "unknown".
-            (Op::Claim(_) | Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_), answer) => {
+            (Op::Claim(_) | Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Task(_) | Op::Drain(_), answer) => {
                 debug_assert!(false, "{answer:?} is no answer to this operation");
             }
         }
@@ -374,6 +377,6 @@ impl Writer {
 fn claim_of(op: &Op) -> Option<(Digest, Attempt)> {
     match op {
         Op::Claim(claiming) => Some((claiming.request.digest, claiming.request.attempt)),
-        Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_) => None,
+        Op::Settle(_) | Op::Note(_) | Op::Audit(_) | Op::Task(_) | Op::Drain(_) => None,
     }
 }

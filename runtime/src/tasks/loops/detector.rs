@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::tree::{Place, Tree};
-use super::{Known, Links, Node, Nodes, Proposal, decide, finished, name};
+use super::{Known, Links, Node, Nodes, Proposal, decide, decide_again, finished, name};
 use crate::refused::{Kind, Refused};
 
 /// Remembers every task, and refuses those that loop. Share it by reference: a check and the record that follows it are one step.
@@ -48,6 +48,10 @@ impl Detector {
         Detector { max_depth, records: Mutex::default() }
     }
 
+    pub(crate) fn max_depth(&self) -> u64 {
+        self.max_depth
+    }
+
     /// Asks whether the task may come into being, and how deep it would be. Takes nothing: the answer holds until somebody else's
     /// task is recorded. To create the task, [`admit`](Detector::admit) it.
     ///
@@ -66,6 +70,12 @@ impl Detector {
         let depth = decide(&*records, proposal, self.max_depth)?;
         records.add(proposal, depth);
         Ok(depth)
+    }
+
+    /// Asks whether a task that is on record may go on, where it is proposed now. One that is not is refused.
+    pub(crate) fn resume(&self, proposal: &Proposal<'_>) -> Result<Node, Refused> {
+        let (_, known) = decide_again(&*self.lock(), proposal, self.max_depth)?;
+        known.node.ok_or_else(|| Refused::new(Kind::UnknownTask, proposal.id, "it is not on record"))
     }
 
     /// Records a task that exists already, however deep it is. The same record twice is the same as once.

@@ -150,6 +150,21 @@ pub trait Nodes {
 /// `loop_invalid`, `loop_unknown_parent`, `loop_depth`, `loop_unknown_creator`, `loop_cycle`, `loop_identity` (also for an id that
 /// is on record and not finished), `loop_reprocess`; and what `nodes` fails with.
 pub fn decide(nodes: &impl Nodes, proposal: &Proposal<'_>, max_depth: u64) -> Result<u64, Refused> {
+    let (depth, own) = decide_again(nodes, proposal, max_depth)?;
+    if own.node.is_some() {
+        let id = proposal.id;
+        return Err(Refused::new(Kind::LoopIdentity, id, format!("Task {id} exists and is not finished"))
+            .advise("a task is created once: give other work another id"));
+    }
+    Ok(depth)
+}
+
+/// The same for a task that may be on record already, and then goes on: that it exists is no objection. Its depth, and what is known of it.
+pub(crate) fn decide_again(
+    nodes: &impl Nodes,
+    proposal: &Proposal<'_>,
+    max_depth: u64,
+) -> Result<(u64, Known), Refused> {
     let links = Links::of(nodes, proposal, Some(max_depth))?;
     let &Proposal { id, agent, kind, parent, creator, .. } = proposal;
     let own = nodes.find(id)?;
@@ -163,21 +178,12 @@ pub fn decide(nodes: &impl Nodes, proposal: &Proposal<'_>, max_depth: u64) -> Re
     if let Some(parent) = &links.parent
         && (parent.agent == agent && parent.kind == kind)
     {
-        return Err(Refused::new(
-            Kind::LoopIdentity,
-            id,
-            format!("Agent {agent} is creating a {kind} task for itself while it works on one: its parent is the same"),
-        )
-        .advise("let it finish, or give the task to another agent"));
+        return Err(identical(id, agent, kind));
     }
     if own.finished {
         return Err(finished(id));
     }
-    if own.node.is_some() {
-        return Err(Refused::new(Kind::LoopIdentity, id, format!("Task {id} exists and is not finished"))
-            .advise("a task is created once: give other work another id"));
-    }
-    Ok(links.depth)
+    Ok((links.depth, own))
 }
 
 /// What a proposal hangs on, looked up and found sound.
@@ -259,6 +265,13 @@ fn unknown(kind: Kind, id: &str, what: &str, name: &str) -> Refused {
 fn finished(id: &str) -> Refused {
     Refused::new(Kind::LoopReprocess, id, format!("Task {id} was finished, and finished tasks are not done again"))
         .advise("give new work a new id")
+}
+
+#[cold]
+pub(crate) fn identical(id: &str, agent: &str, kind: &str) -> Refused {
+    let why =
+        format!("Agent {agent} is creating a {kind} task for itself while it works on one: its parent is the same");
+    Refused::new(Kind::LoopIdentity, id, why).advise("let it finish, or give the task to another agent")
 }
 
 /// How many ancestors a message names.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serializer};
 
-use super::Settings;
+use super::{BudgetSettings, Settings};
 use crate::config::{self, ConfigError};
 
 /// One source. A section that is there and empty says nothing; a value that is there and empty is an error.
@@ -126,21 +126,21 @@ impl Layer {
 
     /// Lowers limits. That is all that a file in the working directory may do.
     pub(super) fn tighten(&self, settings: &mut Settings, file: &str) -> Result<(), ConfigError> {
-        fn lower<T: Ord + Copy>(place: &mut T, said: Option<T>) {
-            if let Some(said) = said {
-                *place = said.min(*place);
-            }
-        }
         self.only_limits(file)?;
         if let Some(Lifecycle { max_depth, max_heap_size: _ }) = &self.lifecycle {
             lower(&mut settings.lifecycle.max_depth, *max_depth);
         }
-        if let Some(Budget { max_steps, max_depth, max_duration }) = &self.budget {
-            lower(&mut settings.budget.max_steps, *max_steps);
-            lower(&mut settings.budget.max_depth, *max_depth);
-            lower(&mut settings.budget.max_duration, *max_duration);
-        }
+        self.lower(&mut settings.budget);
         Ok(())
+    }
+
+    /// Lowers what a task may use.
+    pub(super) fn lower(&self, budget: &mut BudgetSettings) {
+        if let Some(Budget { max_steps, max_depth, max_duration }) = &self.budget {
+            lower(&mut budget.max_steps, *max_steps);
+            lower(&mut budget.max_depth, *max_depth);
+            lower(&mut budget.max_duration, *max_duration);
+        }
     }
 
     fn only_limits(&self, file: &str) -> Result<(), ConfigError> {
@@ -154,6 +154,12 @@ impl Layer {
             "{file} in the working directory may only lower the limits of `lifecycle` and `budget`: whoever can write there must not \
              choose where tasks and records go; if you mean it, name the file in PORTCULLIS_CONFIG"
         )))
+    }
+}
+
+fn lower<T: Ord + Copy>(place: &mut T, said: Option<T>) {
+    if let Some(said) = said {
+        *place = said.min(*place);
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::budget::Limits;
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, TaskLayers};
 use crate::tasks::loops::Detector;
 
 pub(crate) mod layer;
@@ -126,6 +126,11 @@ impl Default for MemorySettings {
 }
 
 impl BudgetSettings {
+    /// What every limit lowers.
+    const fn unlimited() -> Self {
+        BudgetSettings { max_steps: u64::MAX, max_depth: u64::MAX, max_duration: Duration::MAX }
+    }
+
     /// As the limits of an account.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -139,7 +144,12 @@ impl Settings {
     /// # Errors
     /// A file can't be read, or says what can't be.
     pub fn gather() -> Result<Self, ConfigError> {
-        let mut found = config::task_layers()?;
+        Settings::of(config::task_layers()?).map(|(settings, _)| settings)
+    }
+
+    /// From these layers and the other program's files; and how far the working directory's files lower the limits of a task, whoever
+    /// states them.
+    pub(crate) fn of(mut found: TaskLayers) -> Result<(Self, Limits), ConfigError> {
         let here = Path::new(".exec-kernel.yml");
         for path in [Some(PathBuf::from("/etc/exec-kernel.yml")), in_home(".exec-kernel.yml")].into_iter().flatten() {
             // Whoever works in the home directory can write there: then it counts as the working directory.
@@ -155,10 +165,12 @@ impl Settings {
         for layer in found.trusted.iter().rev() {
             layer.apply_to(&mut settings);
         }
+        let mut lowered = BudgetSettings::unlimited();
         for (file, layer) in &found.tightening {
             layer.tighten(&mut settings, file)?;
+            layer.lower(&mut lowered);
         }
-        Ok(settings)
+        Ok((settings, lowered.limits()))
     }
 
     /// From one file, over the defaults: TOML, or YAML where its name ends in `.yml` or `.yaml`.

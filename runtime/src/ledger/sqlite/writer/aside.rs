@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::super::super::{Claimed, Settled};
+use super::super::super::{Claimed, Settled, TaskAnswer};
 use super::super::queue::{Op, Settling};
 use super::super::spill::{Spill, is_worth};
 use super::{RETRY, Writer};
@@ -47,6 +47,11 @@ impl Writer {
                     let what = format!("the ledger at {place} can't take the note");
                     noting.reply.send(Err(trouble.refuse(&noting.request.action, &what)));
                 }
+                Op::Task(tasking) => {
+                    let what = format!("the ledger at {place} can't keep the task");
+                    let refused = trouble.refuse(tasking.request.id(), &what);
+                    tasking.reply.send(TaskAnswer::Refused(refused));
+                }
                 // Their tickets resolve to "unknown".
                 Op::Audit(_) | Op::Drain(_) => {}
             }
@@ -62,7 +67,7 @@ impl Writer {
     fn spill(&self, ops: &mut [Op]) {
         let settlements = ops.iter_mut().filter_map(|op| match op {
             Op::Settle(settling) => Some(settling),
-            Op::Claim(_) | Op::Note(_) | Op::Audit(_) | Op::Drain(_) => None,
+            Op::Claim(_) | Op::Note(_) | Op::Task(_) | Op::Audit(_) | Op::Drain(_) => None,
         });
         let worth = |settling: &&mut Box<Settling>| !settling.spilled && is_worth(&settling.request.settlement);
         let mut settling: Vec<_> = settlements.filter(worth).collect();
