@@ -165,3 +165,23 @@ fn an_older_copy_written_over_an_open_ledger_is_noticed_at_the_next_claim() {
     raw.execute("DELETE FROM claim WHERE id = 2", []).unwrap();
     refused(room.claim("o-3"), Kind::LedgerRolledBack);
 }
+
+#[test]
+fn a_result_of_which_the_ledger_knows_no_claim_is_kept_as_evidence_and_stops_nobody() {
+    let limits = Limits { busy: Duration::from_millis(50), settle: Duration::from_millis(50) };
+    let room = room_with(limits);
+    let (request, epoch) = room.run("o-1");
+    let other = Connection::open(room.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let settled = room.settle(&request, epoch, committed("1"));
+    assert!(matches!(settled, Settled::Unsettled(_)));
+    // As if an older copy had been accepted.
+    other.execute_batch("UPDATE claim SET digest = randomblob(32); COMMIT").unwrap();
+    let _ = room.run("o-2");
+    let kept: String = other
+        .query_row("SELECT detail FROM event WHERE kind = 'unsettled' AND digest = ?1", [request.digest.0], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert!(kept.contains("\"receipt\":\"1\""), "{kept}");
+}
