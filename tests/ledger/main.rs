@@ -5,6 +5,7 @@ mod acts;
 mod broken;
 mod disk;
 mod doubt;
+mod dropped;
 mod inside;
 #[path = "../ledger_stores/looks.rs"]
 mod looks;
@@ -12,6 +13,8 @@ mod notes;
 mod overdue;
 mod power;
 mod processes;
+#[path = "../ledger_stores/race.rs"]
+mod race;
 mod receipts;
 #[path = "../ledger_stores/retention.rs"]
 mod retention;

@@ -139,6 +139,42 @@ fn a_fork_that_outlives_its_parent_does_not_keep_the_claim_alive() {
 }
 
 #[test]
+fn a_fork_that_ends_in_the_middle_of_a_body_takes_nothing_of_its_parents_with_it() {
+    let room = Room::new();
+    let gate = room.gate();
+    let mut child = room.start(&["fork-and-exit", "k"]);
+    child.expect("the fork ended with 42");
+    assert_eq!(run(&gate, "k").unwrap_err().code(), "in_flight");
+    child.go();
+    child.expect("receipt of k");
+    assert_eq!(run(&gate, "k").unwrap(), "receipt of k");
+    assert_eq!(room.effects(), HashMap::from([("k".to_owned(), 1)]));
+}
+
+#[test]
+fn a_flood_of_replays_writes_nothing_takes_no_memory_and_stops_nobody() {
+    let room = Room::new();
+    let mut child = room.start(&["flood", "100000"]);
+    child.expect("receipt of k");
+    let raw = rusqlite::Connection::open(room.ledger_path()).unwrap();
+    let version = || -> i64 { raw.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
+    let before = version();
+    child.go();
+    let grown: i64 = child.hear().parse().unwrap();
+    assert!(grown < 4096, "it has grown by {grown} KiB");
+    assert_eq!(version(), before, "something was written");
+
+    let mut flooding = room.start(&["flood", "100000"]);
+    flooding.expect("receipt of k");
+    flooding.go();
+    let mut working = room.start(&["many", "4", "100"]);
+    working.expect("ready");
+    working.go();
+    working.expect("{\"ok\": 400}");
+    assert!(flooding.hear().parse::<i64>().is_ok());
+}
+
+#[test]
 fn a_fork_is_refused_and_its_parent_goes_on() {
     let room = Room::new();
     let mut child = room.start(&["fork-and-use", "k"]);

@@ -12,6 +12,8 @@ mod looks;
 mod outside;
 mod processes;
 mod proxy;
+#[path = "../ledger_stores/race.rs"]
+mod race;
 #[path = "../ledger_stores/retention.rs"]
 mod retention;
 #[path = "../ledger_stores/room.rs"]

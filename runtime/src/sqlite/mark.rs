@@ -134,11 +134,48 @@ impl Mark {
         if reached == self.reached {
             return;
         }
+        // Others write it too, and know of their own starts.
+        let known = read(&self.file).ok().flatten().filter(|(of, _)| *of == self.ledger);
+        let reached = known.map_or(reached, |(_, known)| reached.and(known));
         self.reached = reached;
         let bytes = encode(*self.ledger.as_bytes(), reached.claims.to_le_bytes(), reached.starts.to_le_bytes());
         if let Err(error) = self.file.write_all_at(&bytes, 0) {
             // Invariant 2.
             tracing::debug!(%error, "the ledger's mark can't be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_process_knows_does_not_take_back_what_another_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let path = dir.path().join("mark");
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+            Mark { file, ledger: Uuid::from_bytes([7; 16]), reached: Reached::default() }
+        };
+        let (mut one, mut other) = (open(), open());
+        one.advance(Reached { claims: 3, starts: 9 });
+        other.advance(Reached { claims: 5, starts: 1 });
+        let both = Reached { claims: 5, starts: 9 };
+        assert_eq!(read(&one.file).unwrap(), Some((one.ledger, both)));
+        one.advance(Reached { claims: 4, starts: 10 });
+        assert_eq!(read(&other.file).unwrap(), Some((one.ledger, Reached { claims: 5, starts: 10 })));
+    }
+
+    #[test]
+    fn what_can_not_be_believed_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ledger.sqlite-mark");
+        for bytes in
+            [vec![], vec![0; LENGTH], b"portmark".to_vec(), encode([1; 16], [1; 8], [1; 8])[..LENGTH - 1].to_vec()]
+        {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(read(&File::open(&path).unwrap()).unwrap(), None);
         }
     }
 }

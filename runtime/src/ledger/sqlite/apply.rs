@@ -82,10 +82,15 @@ impl Context<'_> {
             return Ok(false);
         }
         for request in &requests {
-            if let Settled::Unsettled(why) = settle(self, request)? {
-                let detail = json!({ "why": why, "spilled": events::settlement(&request.settlement, true) });
-                self.event("unsettled", &request.digest, request.epoch, &detail)?;
-            }
+            let why = match settle(self, request) {
+                Ok(Settled::Recorded | Settled::Fenced) => continue,
+                Ok(Settled::Unsettled(why)) => why,
+                // It must not keep everybody else from the ledger.
+                Err(trouble) if trouble.kind() == TroubleKind::Statement => trouble.to_string(),
+                Err(trouble) => return Err(trouble),
+            };
+            let detail = json!({ "why": why, "spilled": events::settlement(&request.settlement, true) });
+            self.event("unsettled", &request.digest, request.epoch, &detail)?;
         }
         Ok(true)
     }

@@ -156,9 +156,11 @@ impl Spill {
 
     /// What is in it, and where that ends.
     pub(super) fn read(&self) -> Result<(Vec<SettleRequest>, u64), Trouble> {
-        let mut bytes = vec![0; SIZE as usize];
-        let read = self.file.read_at(&mut bytes, 0);
-        bytes.truncate(read.map_err(|error| Trouble::io("its spill can't be read", error))?);
+        let whole = || {
+            let mut bytes = vec![0; self.file.metadata()?.len().min(SIZE) as usize];
+            self.file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+        };
+        let bytes = whole().map_err(|error| Trouble::io("its spill can't be read", error))?;
         let (mut requests, mut end) = (Vec::new(), 0);
         while let Some((record, next)) = self.record_at(&bytes, end) {
             requests.push(record.into_request());

@@ -64,7 +64,7 @@ fn a_person_can_not_release_what_has_happened_and_could_not_be_recorded() {
     let ledger = Ledger::open(&format!("sqlite:{}", path.display())).unwrap();
     let record = ledger.show("shop", "orders.refund", "o-1").unwrap().unwrap();
     let refused = ledger.release(&record, &By::new("op", "it surely did not happen").force()).unwrap_err();
-    assert_eq!(refused.kind(), Kind::InvalidTransition, "{refused}");
+    assert_eq!(refused.kind(), Kind::Fenced, "{refused}");
     let record = ledger.show("shop", "orders.refund", "o-1").unwrap().unwrap();
     assert_eq!((record.state, record.receipt), (ClaimState::Committed, Some(json!(1))));
 }
@@ -164,4 +164,24 @@ fn an_older_copy_written_over_an_open_ledger_is_noticed_at_the_next_claim() {
     // As far as rows go, this is what an older copy looks like.
     raw.execute("DELETE FROM claim WHERE id = 2", []).unwrap();
     refused(room.claim("o-3"), Kind::LedgerRolledBack);
+}
+
+#[test]
+fn a_result_of_which_the_ledger_knows_no_claim_is_kept_as_evidence_and_stops_nobody() {
+    let limits = Limits { busy: Duration::from_millis(50), settle: Duration::from_millis(50) };
+    let room = room_with(limits);
+    let (request, epoch) = room.run("o-1");
+    let other = Connection::open(room.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let settled = room.settle(&request, epoch, committed("1"));
+    assert!(matches!(settled, Settled::Unsettled(_)));
+    // As if an older copy had been accepted.
+    other.execute_batch("UPDATE claim SET digest = randomblob(32); COMMIT").unwrap();
+    let _ = room.run("o-2");
+    let kept: String = other
+        .query_row("SELECT detail FROM event WHERE kind = 'unsettled' AND digest = ?1", [request.digest.0], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert!(kept.contains("\"receipt\":\"1\""), "{kept}");
 }
