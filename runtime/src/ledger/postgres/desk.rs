@@ -57,8 +57,12 @@ impl<'a> Desk<'a> {
     pub(super) async fn held(&self, digests: &[Digest]) -> Result<HashSet<Digest>, Trouble> {
         let asked: Vec<&[u8]> = digests.iter().map(|digest| digest.0.as_slice()).collect();
         let values: [Parameter<'_>; 1] = [(&asked, Type::BYTEA_ARRAY)];
-        let taken = self.transaction.query_typed(sql::TAKE, &values).await?;
-        let there = self.transaction.query_typed(sql::THERE, &values).await?;
+        // One after the other, in one trip.
+        let (taken, there) = futures_util::future::try_join(
+            self.transaction.query_typed(sql::TAKE, &values),
+            self.transaction.query_typed(sql::THERE, &values),
+        )
+        .await?;
         let read = |row: &tokio_postgres::Row| bytes(row, 0).map(Digest);
         let mut held = there.iter().map(read).collect::<Result<HashSet<_>, _>>()?;
         for row in &taken {

@@ -117,6 +117,12 @@ pub(super) const SETTLE_INSIDE: &str = concat!(
 pub(super) const KNOWN: &str =
     "SELECT state, epoch, attempt, running, settled_by FROM portcullis.claim WHERE digest = $1";
 
+/// Which of these claims are committed by their own attempt, with nothing left to be said: digests, epochs, attempts.
+pub(super) const COMMITTED: &str = "SELECT claim.digest FROM portcullis.claim
+     JOIN unnest($1::bytea[], $2::bigint[], $3::uuid[]) AS asked(digest, epoch, attempt) ON claim.digest = asked.digest
+     WHERE claim.epoch = asked.epoch AND claim.attempt = asked.attempt
+       AND claim.state = 1 AND claim.settled_by = 0 AND claim.ended IS NULL";
+
 /// Forgets that a claim was overdue.
 pub(super) const NOT_OVERDUE: &str = "UPDATE portcullis.claim SET ended = NULL WHERE digest = $1";
 
