@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use portcullis::authority::Device;
-use portcullis::ledger::ClaimState;
+use portcullis::ledger::{ClaimState, Record};
 
 use crate::output::Failure;
 use crate::{manual, task, tasks};
@@ -13,7 +13,7 @@ use crate::{manual, task, tasks};
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, propagate_version = true)]
 pub(crate) struct Args {
-    /// Which ledger: `sqlite:PATH`. Default: the file in the user's state directory.
+    /// Which ledger: `sqlite:PATH`, or `postgres://USER@HOST/DATABASE`. Default: the file in the user's state directory.
     #[arg(long, global = true, env = "PORTCULLIS_LEDGER", value_name = "URL", hide_env_values = true)]
     pub(crate) ledger: Option<String>,
 
@@ -163,6 +163,10 @@ pub(crate) struct Decision {
     /// nothing is done.
     #[arg(long, value_name = "NUMBER")]
     pub(crate) attempt: u64,
+    /// Where the claim stood when you looked for its effect; `portcullis ledger show` prints it. If it stands anywhere else by
+    /// now, nothing is done: what you saw while its body ran may be so no longer.
+    #[arg(long, value_name = "STATE")]
+    pub(crate) seen: Seen,
     /// What you have found out, and where, for the audit.
     #[arg(long)]
     pub(crate) reason: String,
@@ -195,6 +199,51 @@ pub(crate) struct LintArgs {
     pub(crate) canary: bool,
 }
 
+/// Where a claim was seen to stand.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Seen {
+    /// Its body is running.
+    Pending,
+    /// In doubt, and its body is still running: it has taken longer than it may.
+    Overdue,
+    /// In doubt, and its body is over.
+    InDoubt,
+    Committed,
+    Failed,
+    Open,
+    Expired,
+}
+
+impl Seen {
+    /// Where this record shows the claim; `None` for what this release does not know.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        Some(match record.state {
+            ClaimState::Pending => Seen::Pending,
+            ClaimState::InDoubt if record.running => Seen::Overdue,
+            ClaimState::InDoubt => Seen::InDoubt,
+            ClaimState::Committed => Seen::Committed,
+            ClaimState::Failed => Seen::Failed,
+            ClaimState::Open => Seen::Open,
+            ClaimState::Expired => Seen::Expired,
+            _ => return None,
+        })
+    }
+
+    /// Makes of the record as it is the one that was seen.
+    pub(crate) fn put_into(self, record: &mut Record) {
+        (record.state, record.running) = match self {
+            Seen::Pending => (ClaimState::Pending, false),
+            Seen::Overdue => (ClaimState::InDoubt, true),
+            Seen::InDoubt => (ClaimState::InDoubt, false),
+            Seen::Committed => (ClaimState::Committed, false),
+            Seen::Failed => (ClaimState::Failed, false),
+            Seen::Open => (ClaimState::Open, false),
+            Seen::Expired => (ClaimState::Expired, false),
+        };
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum State {
@@ -219,22 +268,15 @@ impl From<State> for ClaimState {
     }
 }
 
-/// The same for what knows PostgreSQL too.
-pub(crate) fn any_ledger_url(named: Option<String>) -> Result<String, Failure> {
-    match named {
-        Some(url) if url.starts_with("postgres:") || url.starts_with("postgresql:") => Ok(url),
-        named => ledger_url(named),
-    }
-}
-
 /// The ledger that was named, or the user's own.
 pub(crate) fn ledger_url(named: Option<String>) -> Result<String, Failure> {
     match named {
-        Some(url) if url.starts_with("sqlite:") => Ok(url),
-        Some(url) => {
-            let scheme = url.split_once(':').map_or("a name without a scheme", |(scheme, _)| scheme);
-            Err(Failure::usage(format!("the ledger is named as `sqlite:PATH`, not by `{scheme}`")))
-        }
+        Some(url) => match scheme(&url) {
+            "sqlite" | "postgres" | "postgresql" => Ok(url),
+            other => {
+                Err(Failure::usage(format!("the ledger is named as `sqlite:PATH` or `postgres://…`, not by `{other}`")))
+            }
+        },
         None => match portcullis::ledger::default_path() {
             Some(path) => Ok(format!("sqlite:{}", path.display())),
             None => Err(Failure::usage(
@@ -242,4 +284,19 @@ pub(crate) fn ledger_url(named: Option<String>) -> Result<String, Failure> {
             )),
         },
     }
+}
+
+/// The same, for the local authority, which lies in a file.
+pub(crate) fn authority_url(named: Option<String>) -> Result<String, Failure> {
+    let url = ledger_url(named)?;
+    match scheme(&url) {
+        "sqlite" => Ok(url),
+        other => Err(Failure::usage(format!(
+            "devices and the halt switch of the local authority are in a file, `--ledger sqlite:PATH`, not in `{other}`"
+        ))),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("a name without a scheme", |(scheme, _)| scheme)
 }

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use std::io::{BufWriter, ErrorKind};
 use std::time::SystemTime;
 
+use clap::ValueEnum;
 use portcullis::Refused;
 use portcullis::ledger::{By, ClaimState, Event, Filter, Ledger, Note, Owner, Record};
 use serde_json::json;
 
-use crate::args::{Decision, LedgerAct, Which};
+use crate::args::{Decision, LedgerAct, Seen, Which};
 use crate::output::{Failure, Printed, plain, table};
 
 pub(crate) fn run(url: &str, act: LedgerAct) -> Result<Printed, Failure> {
@@ -80,6 +81,7 @@ fn the_one(ledger: &Ledger, which: Which) -> Result<Record, Failure> {
 fn decided(ledger: &Ledger, which: Which, decision: Decision) -> Result<(Record, By), Failure> {
     let mut record = the_one(ledger, which)?;
     record.epoch = decision.attempt;
+    decision.seen.put_into(&mut record);
     let by = By::new(decision.actor.actor, decision.reason);
     Ok((record, if decision.force { by.force() } else { by }))
 }
@@ -144,6 +146,9 @@ fn show(record: &Record, notes: &[Note], events: &[Event]) -> Result<Printed, Fa
         line("receipt", receipt.to_string());
     }
     line("fingerprint", record.fingerprint.clone());
+    if let Some(seen) = Seen::of(record).and_then(|seen| seen.to_possible_value()) {
+        line("to decide", format!("--attempt {} --seen {}", record.epoch, seen.get_name()));
+    }
     for note in notes {
         line("note", format!("{} {} (attempt {})", when(note.at), String::from_utf8_lossy(&note.bytes), note.epoch));
     }

@@ -31,12 +31,11 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Printed, Failure> {
     let Args { ledger, json: _, command } = args;
-    let url = || args::ledger_url(ledger.clone());
     match command {
-        Command::Device { act } => device::run(&url()?, act),
-        Command::Halt { act } => halt::run(&url()?, act),
-        Command::Ledger { act } => ledger::run(&url()?, act),
-        Command::Task { act } => task::run(&args::any_ledger_url(ledger)?, act),
+        Command::Device { act } => device::run(&args::authority_url(ledger)?, act),
+        Command::Halt { act } => halt::run(&args::authority_url(ledger)?, act),
+        Command::Ledger { act } => ledger::run(&args::ledger_url(ledger)?, act),
+        Command::Task { act } => task::run(&args::ledger_url(ledger)?, act),
         Command::Lint(act) => lint::run(&act),
         Command::Tasks(question) => tasks::run(question, ledger),
         Command::Manual(page) => manual::run(page),

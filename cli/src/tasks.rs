@@ -13,7 +13,7 @@ use portcullis::tasks::settings::{BudgetSettings, Settings};
 use portcullis::tasks::{InvalidName, check_name};
 use serde_json::json;
 
-use crate::args::any_ledger_url;
+use crate::args::ledger_url;
 use crate::output::{Failure, Printed};
 
 #[derive(Debug, Subcommand)]
@@ -200,7 +200,7 @@ fn book(ledger: Option<String>) -> Result<Option<TaskBook>, Failure> {
     if none {
         return Ok(None);
     }
-    Ok(Some(TaskBook::open(&any_ledger_url(ledger)?)?))
+    Ok(Some(TaskBook::open(&ledger_url(ledger)?)?))
 }
 
 fn sleep(timeout: u64, named: Option<String>, ledger: Option<String>) -> Result<Printed, Failure> {

@@ -190,7 +190,7 @@ fn errors_are_json_where_json_is_asked_for() {
     let error: Value = serde_json::from_str(&failed(&output, 1)).unwrap();
     assert_eq!(error["error"]["code"], "ledger_unavailable");
 
-    let output = command(&["ledger", "list", "--ledger", "postgres://user:secret@host/db"]).output().unwrap();
+    let output = command(&["device", "list", "--ledger", "postgres://user:secret@host/db"]).output().unwrap();
     let message = failed(&output, 2);
     assert!(message.contains("postgres") && !message.contains("secret"), "{message}");
 }
@@ -225,13 +225,22 @@ fn a_person_commits_what_has_happened_with_the_receipt() {
     let commit = [&["ledger", "commit"], &named[..]].concat();
     let why = ["--reason", "the console shows it", "--as", "alice"];
     assert!(shop.fails(&[&commit[..], &why].concat(), 2).contains("--attempt"));
-    assert!(shop.fails(&[&commit[..], &["--attempt", "1"]].concat(), 2).contains("--reason"));
-    let empty = [&commit[..], &["--attempt", "1", "--reason", " "]].concat();
+    assert!(shop.fails(&[&commit[..], &["--attempt", "1"], &why].concat(), 2).contains("--seen"));
+    let seen = ["--attempt", "1", "--seen", "in_doubt"];
+    assert!(shop.fails(&[&commit[..], &seen].concat(), 2).contains("--reason"));
+    let empty = [&commit[..], &seen, &["--reason", " "]].concat();
     assert!(shop.fails(&empty, 2).contains("needs its reason"));
-    let no_json = [&commit[..], &["--attempt", "1", "--receipt", "paid"], &why].concat();
+    let no_json = [&commit[..], &seen, &["--receipt", "paid"], &why].concat();
     assert!(shop.fails(&no_json, 2).contains("a text needs its quotes"));
 
-    let text = shop.text(&[&commit[..], &["--attempt", "1", "--receipt", "500"], &why].concat());
+    // While its body ran, or had not returned in time, it could still happen.
+    for earlier in ["pending", "overdue"] {
+        let early = [&commit[..], &["--attempt", "1", "--seen", earlier], &why].concat();
+        assert!(shop.fails(&early, 1).contains("no longer stands where it was seen"));
+    }
+    let shown = shop.text(&[&["ledger", "show"], &named[..]].concat());
+    assert!(shown.contains("--attempt 1 --seen in_doubt"), "{shown}");
+    let text = shop.text(&[&commit[..], &seen, &["--receipt", "500"], &why].concat());
     assert!(text.contains("it happened"), "{text}");
     assert_eq!(refund(&shop.gate(), "o-2", 500).unwrap(), 500);
     let shown = shop.json(&[&["ledger", "show"], &named[..]].concat());
@@ -245,15 +254,18 @@ fn a_person_releases_what_did_not_happen_and_only_what_was_looked_at() {
     let shop = shop();
     let id = shop.json(&["ledger", "show", "shop", "orders.refund", "o-2"])["claim"]["id"].clone();
     let release = |attempt, reason| {
-        ["--json", "ledger", "release", id.as_str().unwrap(), "--attempt", attempt, "--reason", reason]
+        let id = id.as_str().unwrap();
+        ["--json", "ledger", "release", id, "--attempt", attempt, "--seen", "in_doubt", "--reason", reason]
     };
-    assert!(shop.fails(&release("2", "a guess"), 1).contains("another start has been granted"));
+    assert!(shop.fails(&release("2", "a guess"), 1).contains("no longer stands where it was seen"));
     let released: Value = serde_json::from_str(&shop.text(&release("1", "no such refund"))).unwrap();
     assert_eq!(released["claim"]["state"], "open");
-    let committed = ["ledger", "release", "shop", "orders.refund", "o-1", "--attempt", "1", "--reason", "undo it"];
-    assert!(shop.fails(&committed, 1).contains("can't be undone"));
-    let nothing = ["ledger", "release", "shop", "orders.refund", "o-9", "--attempt", "1", "--reason", "why"];
-    assert!(shop.fails(&nothing, 1).contains("no such claim"));
+    let release = |order, seen| {
+        let named = ["ledger", "release", "shop", "orders.refund", order];
+        [&named[..], &["--attempt", "1", "--seen", seen, "--reason", "undo it"]].concat()
+    };
+    assert!(shop.fails(&release("o-1", "committed"), 1).contains("can't be undone"));
+    assert!(shop.fails(&release("o-9", "in_doubt"), 1).contains("no such claim"));
 }
 
 #[once(action = "orders.note", key = "order", skip(gate), with = gate, claim = claim, retain = "1ms")]

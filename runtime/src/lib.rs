@@ -25,11 +25,10 @@ mod sqlite;
 pub mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
-#[cfg_attr(
-    not(any(feature = "sqlite", feature = "postgres")),
-    allow(dead_code, unused_imports, reason = "what a store needs, and none is compiled in")
-)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, unused_imports, reason = "the store on SQLite needs all of it"))]
 mod ticket;
+#[cfg(any(feature = "http", feature = "paperclip"))]
+mod wire;
 
 pub use boundary::{Boundary, OnRefusal};
 pub use budget::Cost;
@@ -49,6 +48,12 @@ pub use refused::{Kind, Next, Refused};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
 pub use scope::{Carried, InTask, Scoped, charge, scope, scope_sync};
+/// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction on PostgreSQL.
+#[cfg(feature = "sqlx")]
+pub use sqlx;
+/// The version with which a [`Claim`] can be [settled](Claim::settle_in) in a transaction on PostgreSQL.
+#[cfg(feature = "postgres")]
+pub use tokio_postgres;
 
 /// What the attributes expand to. Not part of the public interface: it changes without notice.
 ///

@@ -38,7 +38,7 @@ pub(crate) struct Reply<T> {
     untaken: Option<Untaken<T>>,
 }
 
-type Untaken<T> = Box<dyn FnOnce(T) + Send>;
+type Untaken<T> = Box<dyn FnOnce(T) + Send + Sync>;
 
 /// An answer under way; what is dropped with its content goes back (invariant 2).
 struct Parcel<T> {
@@ -62,7 +62,7 @@ impl<T> Ticket<T> {
     }
 
     /// The same; an answer that nobody takes is given to `untaken`, on the thread that drops it.
-    pub(crate) fn returning(untaken: impl FnOnce(T) + Send + 'static) -> (Reply<T>, Self) {
+    pub(crate) fn returning(untaken: impl FnOnce(T) + Send + Sync + 'static) -> (Reply<T>, Self) {
         let (reply, ticket) = Ticket::new();
         (Reply { untaken: Some(Box::new(untaken)), ..reply }, ticket)
     }

@@ -1,13 +1,25 @@
 //! The ledger under processes that share it, die, fork and run out of disk. Effects are counted outside, in a file.
 
+#[path = "../ledger_stores/acts.rs"]
 mod acts;
+mod broken;
+mod disk;
 mod doubt;
+mod dropped;
 mod inside;
+#[path = "../ledger_stores/looks.rs"]
+mod looks;
 mod notes;
 mod overdue;
+mod power;
 mod processes;
+#[path = "../ledger_stores/race.rs"]
+mod race;
 mod receipts;
+#[path = "../ledger_stores/retention.rs"]
 mod retention;
+#[path = "../ledger_stores/room.rs"]
+mod room;
 mod schema;
 mod threads;
 mod window;
@@ -17,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use portcullis::ledger::{Event, Ledger, Record};
 use portcullis::{Builder, Kind, Portcullis, Refused};
 use portcullis_tests::process::Process;
 use tempfile::TempDir;
@@ -56,6 +67,11 @@ impl Room {
         Room { dir: dir.unwrap() }
     }
 
+    /// As the tests of both stores get one.
+    fn ready() -> Option<Self> {
+        Some(Room::new())
+    }
+
     fn ledger_path(&self) -> PathBuf {
         self.dir.path().join("ledger.sqlite")
     }
@@ -76,31 +92,6 @@ impl Room {
         Portcullis::builder().ledger(self.url()).namespace("tests")
     }
 
-    fn ledger(&self) -> Ledger {
-        Ledger::open(&self.url()).unwrap()
-    }
-
-    fn record(&self, key: &str) -> Record {
-        self.record_of("effect", key)
-    }
-
-    fn record_of(&self, action: &str, key: &str) -> Record {
-        self.ledger().show("tests", action, key).unwrap().unwrap()
-    }
-
-    fn events_of(&self, action: &str, key: &str) -> Vec<Event> {
-        self.ledger().events(&self.record_of(action, key)).unwrap()
-    }
-
-    fn kinds_of(&self, action: &str, key: &str) -> Vec<String> {
-        self.events_of(action, key).into_iter().map(|event| event.kind).collect()
-    }
-
-    /// As if everything on record about claims had happened that much earlier.
-    fn long_ago(&self, by: Duration) {
-        self.shift(-i64::try_from(by.as_millis()).unwrap());
-    }
-
     /// As if the clock had been set back by so much since everything that is on record.
     fn set_clock_back(&self, by: Duration) {
         self.shift(i64::try_from(by.as_millis()).unwrap());
@@ -111,6 +102,22 @@ impl Room {
         let sql =
             "UPDATE claim SET claimed_ms = claimed_ms + ?1, settled_ms = settled_ms + ?1, first_ms = first_ms + ?1";
         raw.execute(sql, [by_ms]).unwrap();
+    }
+
+    /// So many claims that are like this one.
+    fn copies(&self, key: &str, count: u32) {
+        let raw = rusqlite::Connection::open(self.ledger_path()).unwrap();
+        let sql = "INSERT INTO claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, receipt)
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+             SELECT randomblob(32), action, 'copy-' || i, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, receipt
+             FROM n, (SELECT * FROM claim WHERE key = ?1)";
+        raw.execute(sql, (key, count)).unwrap();
+    }
+
+    /// How many receipts are kept.
+    fn receipts(&self) -> i64 {
+        let raw = rusqlite::Connection::open(self.ledger_path()).unwrap();
+        raw.query_row("SELECT count(receipt) FROM claim", [], |row| row.get(0)).unwrap()
     }
 
     /// How often each effect has happened.

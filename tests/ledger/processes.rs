@@ -139,6 +139,42 @@ fn a_fork_that_outlives_its_parent_does_not_keep_the_claim_alive() {
 }
 
 #[test]
+fn a_fork_that_ends_in_the_middle_of_a_body_takes_nothing_of_its_parents_with_it() {
+    let room = Room::new();
+    let gate = room.gate();
+    let mut child = room.start(&["fork-and-exit", "k"]);
+    child.expect("the fork ended with 42");
+    assert_eq!(run(&gate, "k").unwrap_err().code(), "in_flight");
+    child.go();
+    child.expect("receipt of k");
+    assert_eq!(run(&gate, "k").unwrap(), "receipt of k");
+    assert_eq!(room.effects(), HashMap::from([("k".to_owned(), 1)]));
+}
+
+#[test]
+fn a_flood_of_replays_writes_nothing_takes_no_memory_and_stops_nobody() {
+    let room = Room::new();
+    let mut child = room.start(&["flood", "100000"]);
+    child.expect("receipt of k");
+    let raw = rusqlite::Connection::open(room.ledger_path()).unwrap();
+    let version = || -> i64 { raw.query_row("PRAGMA data_version", [], |row| row.get(0)).unwrap() };
+    let before = version();
+    child.go();
+    let grown: i64 = child.hear().parse().unwrap();
+    assert!(grown < 4096, "it has grown by {grown} KiB");
+    assert_eq!(version(), before, "something was written");
+
+    let mut flooding = room.start(&["flood", "100000"]);
+    flooding.expect("receipt of k");
+    flooding.go();
+    let mut working = room.start(&["many", "4", "100"]);
+    working.expect("ready");
+    working.go();
+    working.expect("{\"ok\": 400}");
+    assert!(flooding.hear().parse::<i64>().is_ok());
+}
+
+#[test]
 fn a_fork_is_refused_and_its_parent_goes_on() {
     let room = Room::new();
     let mut child = room.start(&["fork-and-use", "k"]);
@@ -229,42 +265,14 @@ fn a_process_killed_between_its_body_and_its_settlement_is_in_doubt_and_after_it
     assert_eq!(room.effects(), HashMap::from([("k-1".to_owned(), 1), ("k-2".to_owned(), 1)]));
 }
 
+/// The campaign in `docs/faults.md`, small.
 #[test]
-fn processes_killed_at_random_never_run_a_key_twice() {
+fn of_300_processes_killed_in_every_part_of_a_call_none_leaves_an_effect_twice_or_a_receipt_lost() {
     let room = Room::new();
-    let start = || {
-        let mut child = room.start(&["for-ever", "2000"]);
-        child.expect("ready");
-        child
-    };
-    let mut children: Vec<Process> = (0..3).map(|_| start()).collect();
-    let until = Instant::now() + Duration::from_secs(4);
-    for round in 0.. {
-        if Instant::now() >= until {
-            break;
-        }
-        // The time is what decides where in its work it is hit.
-        std::thread::sleep(Duration::from_millis(10 + round * 13 % 40));
-        let victim = usize::try_from(round).unwrap() % children.len();
-        children[victim].kill();
-        children[victim] = start();
-    }
-    children.iter_mut().for_each(Process::kill);
-
-    let effects = room.effects();
-    assert!(!effects.is_empty());
-    for (key, count) in &effects {
-        assert_eq!(*count, 1, "{key}");
-        let state = room.record(key).state;
-        assert!(matches!(state, ClaimState::Committed | ClaimState::InDoubt), "{key}: {state}");
-    }
-    for record in room.ledger().list(&Filter::new()).unwrap() {
-        // Without an effect it was hit between claim and body, and nobody can know.
-        let expected = if effects.contains_key(&record.key) { record.state } else { ClaimState::InDoubt };
-        assert_eq!(record.state, expected, "{}", record.key);
-    }
-    assert_eq!(room.ledger().verify_events().unwrap(), None);
-    let raw = rusqlite::Connection::open(room.ledger_path()).unwrap();
-    let integrity: String = raw.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(integrity, "ok");
+    let campaign = Command::new(env!("CARGO_BIN_EXE_campaign"))
+        .args(["--store=sqlite", "--kills=300", "--longest-silence-ms=20000", "--dir"])
+        .arg(room.dir.path())
+        .output()
+        .unwrap();
+    assert!(campaign.status.success(), "{}", String::from_utf8_lossy(&campaign.stdout));
 }

@@ -1,6 +1,6 @@
 //! The schema: a file of an older release is brought forward in place, and one of a newer release is left alone.
 
-use portcullis::ledger::{ClaimState, Filter};
+use portcullis::ledger::{ClaimState, Filter, Ledger};
 use portcullis::{Doubt, Reconciled, once};
 use rusqlite::Connection;
 

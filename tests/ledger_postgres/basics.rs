@@ -43,18 +43,6 @@ fn a_settled_call_gives_its_receipt_again_in_this_process_and_the_next() {
     assert_eq!(room.sql("SELECT count(*) FROM portcullis.event"), ["0"]);
 }
 
-#[once(action = "book", key = "order", skip(gate), with = gate, claim = claim, settle = "transaction")]
-fn book(gate: &Portcullis, order: &str) -> Result<String, Error> {
-    let _ = &claim;
-    panic!("it could never settle")
-}
-
-#[test]
-fn a_call_that_could_not_settle_in_its_transaction_does_not_run() {
-    let Some(room) = Room::new() else { return };
-    refused(book(&room.gate(), "o-1"), Kind::InvalidArgument);
-}
-
 #[test]
 fn another_payload_is_a_conflict_in_every_state() {
     let Some(room) = Room::new() else { return };
@@ -295,6 +283,52 @@ fn many_callers_at_once_share_statements_and_none_is_lost() {
     let effects = room.effects();
     assert!(effects.len() == 640 && effects.values().all(|count| *count == 1), "{effects:?}");
     assert_eq!(room.sql("SELECT count(*) FROM portcullis.claim WHERE state = 1"), ["640"]);
+    // Each row was found by its digest: the index of what is unsettled holds what has been settled, too, until it is swept.
+    drop(gate);
+    let until = Instant::now() + Duration::from_secs(20);
+    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    while room.sql(others) != ["0"] {
+        assert!(Instant::now() < until, "the sessions end");
+    }
+    let read = "SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'claim_unsettled'";
+    assert_eq!(room.sql(read), ["0"]);
+}
+
+#[once(action = "effect", key = "key", skip(gate, room), with = gate)]
+async fn run_async(gate: &Portcullis, room: &Room, key: &str) -> Result<String, Error> {
+    room.effect(key);
+    Ok(format!("receipt of {key}"))
+}
+
+/// A caller that blocks drives the connections itself where it can: not inside a runtime, and not while another one does.
+#[test]
+fn callers_that_block_and_callers_that_do_not_serve_each_other() {
+    let Some(room) = Room::new() else { return };
+    let gate = room.gate();
+    std::thread::scope(|scope| {
+        let (gate, room) = (&gate, &room);
+        for thread in 0..2 {
+            scope.spawn(move || (0..60).for_each(|i| drop(run(gate, room, &format!("sync-{thread}-{i}")).unwrap())));
+        }
+        scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                for i in 0..60 {
+                    run_async(gate, room, &format!("async-{i}")).await.unwrap();
+                    run(gate, room, &format!("inside-{i}")).unwrap();
+                }
+            });
+        });
+        scope.spawn(move || {
+            pollster::block_on(async {
+                for i in 0..60 {
+                    run_async(gate, room, &format!("no-runtime-{i}")).await.unwrap();
+                }
+            });
+        });
+    });
+    let effects = room.effects();
+    assert!(effects.len() == 300 && effects.values().all(|count| *count == 1), "{effects:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

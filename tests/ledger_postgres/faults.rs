@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use portcullis::Reconciled;
+use tokio_postgres::NoTls;
 
 use super::*;
 use proxy::Proxy;
@@ -135,6 +136,71 @@ fn connections_that_are_ended_by_the_server_are_made_again() {
         };
         assert_eq!(run_body(&gate, &body, &format!("k-{round}")).unwrap(), format!("round {round}"));
         room.sql(end);
+    }
+}
+
+#[test]
+fn where_the_server_has_no_connection_left_nothing_runs_and_a_result_waits_for_one() {
+    let Some(server) = Server::start(&["max_connections=12"], |_| {}) else { return };
+    let room = Room::on(&server.url());
+    let (gate, late) = (room.gate(), room.gate());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // All that are left.
+    let exhaust = || {
+        let mut clients = Vec::new();
+        while let Ok((client, connection)) = runtime.block_on(tokio_postgres::connect(&room.url, NoTls)) {
+            runtime.spawn(connection);
+            clients.push(client);
+        }
+        clients
+    };
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'portcullis'";
+    let freed = Mutex::new(None);
+    let body = || {
+        let mut clients = exhaust();
+        assert!(!clients.is_empty());
+        // Those of the gate are ended, and it is a race for what that frees.
+        runtime.block_on(clients[0].simple_query(end)).unwrap();
+        clients.extend(exhaust());
+        // A process that comes now finds no room, and does not run.
+        let begun = std::time::Instant::now();
+        refused(run(&late, &room, "late"), Kind::LedgerUnavailable);
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        freed.lock().unwrap().replace(std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(1));
+            drop(clients);
+        }));
+        Ok("settled".to_owned())
+    };
+    assert_eq!(run_body(&gate, &body, "k").unwrap(), "settled");
+    freed.into_inner().unwrap().unwrap().join().unwrap();
+    assert_eq!((room.state("k").as_str(), room.state("late").as_str()), ("1 1", "absent"));
+    assert_eq!(run(&late, &room, "late").unwrap(), "receipt of late");
+    assert_eq!(room.effects()["late"], 1);
+}
+
+#[test]
+fn a_deadlock_and_a_serialization_failure_are_tried_again_and_nobody_hears_of_them() {
+    let Some(room) = Room::new() else { return };
+    let gate = room.gate();
+    run(&gate, &room, "warm").unwrap();
+    for (code, key) in [("40P01", "deadlock"), ("40001", "serialization")] {
+        for when in ["INSERT", "UPDATE"] {
+            // The first two that come fail; a sequence does not roll back.
+            room.sql(&format!(
+                "CREATE SEQUENCE public.failures;
+                 CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                   IF nextval('public.failures') <= 2 THEN RAISE EXCEPTION USING ERRCODE = '{code}'; END IF;
+                   RETURN NEW; END $$;
+                 CREATE TRIGGER fail BEFORE {when} ON portcullis.claim FOR EACH ROW EXECUTE FUNCTION public.fail()"
+            ));
+            let key = format!("{key}-{when}");
+            assert_eq!(run(&gate, &room, &key).unwrap(), format!("receipt of {key}"));
+            let failed = room.sql("SELECT last_value FROM public.failures");
+            assert!(failed[0].parse::<u32>().unwrap() > 2, "{failed:?}");
+            room.sql("DROP FUNCTION public.fail() CASCADE; DROP SEQUENCE public.failures");
+            assert_eq!((room.effects()[&key], room.state(&key).as_str()), (1, "1 1"));
+        }
     }
 }
 

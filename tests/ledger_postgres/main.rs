@@ -1,10 +1,23 @@
 //! The ledger on PostgreSQL, on a real server, under processes that share it and die, and connections that break. Effects are
 //! counted outside, in a file.
 
+#[path = "../ledger_stores/acts.rs"]
+mod acts;
 mod basics;
 mod faults;
+mod inside;
+mod inside_sqlx;
+#[path = "../ledger_stores/looks.rs"]
+mod looks;
+mod outside;
 mod processes;
 mod proxy;
+#[path = "../ledger_stores/race.rs"]
+mod race;
+#[path = "../ledger_stores/retention.rs"]
+mod retention;
+#[path = "../ledger_stores/room.rs"]
+mod room;
 mod schema;
 mod server;
 mod tasks;
@@ -18,8 +31,7 @@ use std::time::Duration;
 
 use portcullis::{Builder, Kind, Portcullis, Refused, once};
 use portcullis_tests::process::Process;
-use server::Room;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
+use server::{Room, sql};
 
 /// What a call can end with.
 #[derive(Debug, thiserror::Error)]
@@ -42,27 +54,13 @@ fn refused<T: std::fmt::Debug>(result: Result<T, Error>, kind: Kind) -> Refused 
     }
 }
 
-/// Does something beside the ledger: the first column of every row, `-` for NULL.
-#[track_caller]
-fn sql(url: &str, statements: &str) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-        let driver = tokio::spawn(connection);
-        let messages = client.simple_query(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
-        drop(client);
-        let _ = driver.await;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("-").to_owned()),
-            _ => None,
-        });
-        rows.collect()
-    })
-}
-
 impl Room {
     fn gate(&self) -> Portcullis {
         self.builder().build().unwrap()
+    }
+
+    fn url(&self) -> String {
+        self.url.clone()
     }
 
     fn builder(&self) -> Builder {
@@ -87,6 +85,28 @@ impl Room {
         self.sql(&format!(
             "SELECT kind FROM portcullis.event JOIN portcullis.claim USING (digest) WHERE key = '{key}' ORDER BY event.id"
         ))
+    }
+
+    fn shift(&self, by_ms: i64) {
+        self.sql(&format!(
+            "UPDATE portcullis.claim SET claimed_ms = claimed_ms + {by_ms}, settled_ms = settled_ms + {by_ms},
+               first_ms = first_ms + {by_ms}"
+        ));
+    }
+
+    /// So many claims that are like this one.
+    fn copies(&self, key: &str, count: u32) {
+        let columns = "action, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, receipt, transactional";
+        self.sql(&format!(
+            "INSERT INTO portcullis.claim(digest, key, {columns})
+             SELECT sha256(('copy-' || i)::bytea), 'copy-' || i, {columns}
+             FROM portcullis.claim, generate_series(1, {count}) AS i WHERE key = '{key}'"
+        ));
+    }
+
+    /// How many receipts are kept.
+    fn receipts(&self) -> i64 {
+        self.sql("SELECT count(receipt) FROM portcullis.claim")[0].parse().unwrap()
     }
 
     fn effects_path(&self) -> PathBuf {

@@ -2,15 +2,17 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// A server, and who ends it.
-pub struct Server {
+pub(super) struct Server {
     bin: PathBuf,
     dir: PathBuf,
     port: u16,
@@ -31,12 +33,12 @@ fn binaries() -> Option<PathBuf> {
 }
 
 fn is_root() -> bool {
-    // SAFETY: `geteuid` has no preconditions.
-    unsafe { libc::geteuid() == 0 }
+    // Whose a new file is.
+    tempfile::tempfile().and_then(|file| file.metadata()).is_ok_and(|file| file.uid() == 0)
 }
 
 /// Makes a path the server's own.
-pub fn give_to_the_server(path: &Path) {
+pub(super) fn give_to_the_server(path: &Path) {
     if is_root() {
         run(Command::new("chown").arg("postgres").arg(path));
     }
@@ -60,7 +62,14 @@ fn run(command: &mut Command) {
 impl Server {
     /// A server with `settings`, such as `ssl=on`; `prepare` sees its directory before it starts. `None`, said aloud, where
     /// there is no PostgreSQL.
-    pub fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Option<Self> {
+    pub(super) fn start(settings: &[&str], prepare: impl FnOnce(&Path)) -> Option<Self> {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Server::start_in(&parent, settings, prepare)
+    }
+
+    /// The same, with its data in `parent`.
+    pub(super) fn start_in(parent: &Path, settings: &[&str], prepare: impl FnOnce(&Path)) -> Option<Self> {
         let Some(bin) = binaries() else {
             let what = "there is no PostgreSQL server (`apt install postgresql`, or name one in DATABASE_URL): the tests of \
                         the ledger on PostgreSQL";
@@ -68,8 +77,7 @@ impl Server {
             let _ = writeln!(std::io::stderr(), "\nSKIPPED, {what}");
             return None;
         };
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let dir = tempfile::tempdir_in(parent).unwrap();
         give_to_the_server(dir.path());
         let data = dir.path().join("data");
         let init = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync"];
@@ -95,15 +103,15 @@ impl Server {
     }
 
     /// As if the machine had lost its power for a moment.
-    pub fn restart(&self) {
+    pub(super) fn restart(&self) {
         run(self.control("restart").args(["-m", "immediate"]));
     }
 
-    pub fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.port
     }
 
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}", self.port)
     }
 }
@@ -125,6 +133,24 @@ impl Drop for Server {
     }
 }
 
+/// Does something beside the ledger: the first column of every row, `-` for NULL.
+#[track_caller]
+pub(super) fn sql(url: &str, statements: &str) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let messages = client.simple_query(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+        drop(client);
+        let _ = driver.await;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("-").to_owned()),
+            _ => None,
+        });
+        rows.collect()
+    })
+}
+
 /// One server for all tests that need nothing special of it, or the one in `DATABASE_URL`.
 fn shared() -> Option<String> {
     static SHARED: OnceLock<Option<Server>> = OnceLock::new();
@@ -138,27 +164,32 @@ fn shared() -> Option<String> {
 }
 
 /// A database of its own, on the server at `url` (without a database).
-pub fn new_database(url: &str) -> String {
+pub(super) fn new_database(url: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = format!("portcullis_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
-    super::sql(&format!("{url}/postgres"), &format!("CREATE DATABASE {name}"));
+    sql(&format!("{url}/postgres"), &format!("CREATE DATABASE {name}"));
     format!("{url}/{name}")
 }
 
 /// A database and a file of effects, for one test.
-pub struct Room {
-    pub dir: TempDir,
-    pub url: String,
+pub(super) struct Room {
+    pub(super) dir: TempDir,
+    pub(super) url: String,
 }
 
 impl Room {
     /// `None`, said aloud, where there is no server.
-    pub fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         shared().map(|server| Room::on(&server))
     }
 
+    /// As the tests of both stores get one.
+    pub(super) fn ready() -> Option<Self> {
+        Room::new()
+    }
+
     /// On the server at `url`.
-    pub fn on(url: &str) -> Self {
+    pub(super) fn on(url: &str) -> Self {
         Room { dir: tempfile::tempdir().unwrap(), url: new_database(url) }
     }
 }

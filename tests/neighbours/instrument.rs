@@ -1,5 +1,7 @@
 //! `#[tracing::instrument]` on a guarded function, above and below: the span is there around the body.
 
+use std::sync::mpsc;
+
 use pollster::block_on;
 use portcullis::testing::Gate;
 use portcullis::{Refused, boundary, once};
@@ -12,26 +14,31 @@ use crate::Log;
 
 type Done = Result<u64, Refused>;
 
-/// Writes down when a span of this test is first entered, and when it is closed.
-struct Spans(Log);
+/// Writes down when a span of this test is opened, and when it is closed.
+struct Spans {
+    log: Log,
+    closed: mpsc::Sender<()>,
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
     fn on_new_span(&self, attributes: &tracing::span::Attributes<'_>, _: &Id, _: Context<'_, S>) {
         if attributes.metadata().target().starts_with("neighbours") {
-            self.0.add(format!("open {}", attributes.metadata().name()));
+            self.log.add(format!("open {}", attributes.metadata().name()));
         }
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         if event.metadata().target().starts_with("neighbours") {
-            self.0.add(format!("event {}", event.metadata().level()));
+            self.log.add(format!("event {}", event.metadata().level()));
         }
     }
 
     fn on_close(&self, id: Id, ctx: Context<'_, S>) {
         let span = ctx.span(&id).expect("a span that closes was open");
         if span.metadata().target().starts_with("neighbours") {
-            self.0.add(format!("close {}", span.name()));
+            self.log.add(format!("close {}", span.name()));
+            // The receiver waits for as many as were opened.
+            let _ = self.closed.send(());
         }
     }
 }
@@ -67,10 +74,18 @@ fn between(log: &Log, n: u64) -> Done {
     Ok(n)
 }
 
-/// What one call does under the subscriber.
+/// What one call does under the subscriber, to the last span: the runtime keeps the caller's for its own event, which
+/// may come shortly after the answer.
 fn seen(log: &Log, gate: &Gate, call: impl FnOnce() -> Done) -> (Done, Vec<String>) {
-    let subscriber = Registry::default().with(Spans(log.clone()));
-    let done = tracing::subscriber::with_default(subscriber, || gate.scope_sync(call));
+    let (closed, closes) = mpsc::channel();
+    let subscriber = Registry::default().with(Spans { log: log.clone(), closed });
+    let done = tracing::subscriber::with_default(subscriber, || {
+        let done = gate.scope_sync(call);
+        for _ in 0..log.count("open ") {
+            closes.recv().expect("every span is closed");
+        }
+        done
+    });
     (done, log.take())
 }
 

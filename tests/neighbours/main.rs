@@ -25,6 +25,11 @@ impl Log {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How many events begin with this word.
+    fn count(&self, word: &str) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|event| event.starts_with(word)).count()
+    }
+
     /// A gate that allows everything, and writes down what it was asked.
     fn gate(&self) -> Gate {
         let log = self.clone();

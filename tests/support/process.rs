@@ -36,7 +36,23 @@ impl Process {
     }
 
     pub fn go(&mut self) {
-        self.input.write_all(b"go\n").unwrap();
+        self.tell("go");
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// What it says to this line.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.hear()
+    }
+
+    /// Nothing more is said to it; returns when it has ended.
+    pub fn end(&mut self) {
+        self.tell("end");
+        self.child.wait().unwrap();
     }
 
     /// As `kill -9`; returns when it is dead.

@@ -84,9 +84,15 @@ impl<'call> Claim<'call> {
     /// Settles the claim inside the transaction that has the effect, where both are in one database: either both are on record,
     /// or neither. `receipt` is what a retry gets, so it is what the body then returns in `Ok`, after committing the transaction.
     ///
-    /// The transaction is a [`rusqlite::Transaction`](crate::rusqlite::Transaction) on the ledger's own file. Open it with the version
-    /// of rusqlite that is re-exported here, and leave its settings as they are (`synchronous=FULL`, the default). While it is open
-    /// nobody else writes to the ledger, this claim's [`note`](Self::note) included: begin it late, and commit it soon.
+    /// On SQLite the transaction is a [`rusqlite::Transaction`](crate::rusqlite::Transaction) on the ledger's own file, and the answer is a
+    /// `Result`. Leave the connection's settings as they are (`synchronous=FULL`, the default). While it is open nobody else writes to
+    /// the ledger, this claim's [`note`](Self::note) included: begin it late, and commit it soon.
+    ///
+    /// On PostgreSQL it is a [`tokio_postgres::Transaction`](crate::tokio_postgres::Transaction) in the ledger's own database, of any
+    /// isolation, begun in the body, or (with the feature `sqlx`) a `&mut sqlx::Transaction<Postgres>`; await the answer. Its user needs to read and update `portcullis.claim`. From then on it holds the
+    /// claim's row: commit it soon.
+    ///
+    /// Open either with the version of the library that is re-exported here.
     ///
     /// A gate of `portcullis::testing` has its ledger in memory, which no transaction reaches: test with a file.
     ///
@@ -112,11 +118,35 @@ impl<'call> Claim<'call> {
     /// }
     /// ```
     ///
+    /// With a ledger on PostgreSQL:
+    ///
+    /// ```
+    /// use portcullis::tokio_postgres::{self, Client};
+    /// use portcullis::{Refused, once};
+    ///
+    /// # #[derive(Debug)] enum Error { Refused(Refused), Sql(tokio_postgres::Error) }
+    /// # impl From<Refused> for Error { fn from(it: Refused) -> Self { Error::Refused(it) } }
+    /// # impl From<tokio_postgres::Error> for Error { fn from(it: tokio_postgres::Error) -> Self { Error::Sql(it) } }
+    /// #[once(action = "book", key = "order", skip(db), claim = claim, settle = "transaction")]
+    /// async fn book(db: &mut Client, order: &str, cents: i64) -> Result<i64, Error> {
+    ///     let tx = db.transaction().await?;
+    ///     let row = tx.query_one("INSERT INTO booking(order_id, cents) VALUES($1, $2) RETURNING id", &[&order, &cents]).await?;
+    ///     let id = row.get(0);
+    ///     claim.settle_in(&tx, &id).await?;
+    ///     tx.commit().await?;
+    ///     Ok(id)
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// Nothing is settled, and the effect must not be committed: [`Kind::InvalidArgument`] if the receipt can't be kept (it is no JSON, too
-    /// large, or not sealed), or the transaction is not on the ledger that granted the claim; [`Kind::InvalidTransition`] if the claim was
+    /// large, or not sealed), or the transaction is not on the ledger that granted the claim, or began before it and looks at what was then; [`Kind::InvalidTransition`] if the claim was
     /// settled already, or decided about by somebody else; [`Kind::LedgerUnavailable`] if it can't be written.
-    pub fn settle_in<T: SettleIn>(&self, transaction: T, receipt: &(impl Serialize + ?Sized)) -> T::Settled {
+    pub fn settle_in<'a, T: SettleIn + 'a>(
+        &'a self,
+        transaction: T,
+        receipt: &(impl Serialize + ?Sized),
+    ) -> T::Settled<'a> {
         let ClaimState { granted: Granted { digest, epoch, attempt, .. }, action, inside, .. } = self.0;
         let (digest, epoch, attempt) = (*digest, *epoch, *attempt);
         let kept = self.0.kept(receipt);

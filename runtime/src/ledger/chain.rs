@@ -32,3 +32,26 @@ pub(crate) fn link(previous: &[u8; 32], owner: i64, seq: i64, entry: &Entry<'_>)
     }
     *hasher.finalize().as_bytes()
 }
+
+/// What has been checked of the chains, each from its beginning, one owner's after the other's.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    owner: i64,
+    seq: i64,
+    hash: [u8; 32],
+}
+
+impl Checked {
+    /// The owner and the number of the last event.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite reads them all at once"))]
+    pub(crate) fn last(&self) -> (i64, i64) {
+        (self.owner, self.seq)
+    }
+
+    /// Is this event what was once appended after the one before it?
+    pub(crate) fn follows(&mut self, owner: i64, seq: i64, entry: &Entry<'_>, hash: &[u8; 32]) -> bool {
+        let (expected, previous) = if self.owner == owner { (self.seq + 1, self.hash) } else { (1, [0; 32]) };
+        *self = Checked { owner, seq, hash: *hash };
+        seq == expected && *hash == link(&previous, owner, seq, entry)
+    }
+}

@@ -105,14 +105,6 @@ pub(crate) fn ambiguous(request: &ClaimRequest, known: Option<&str>) -> Refused 
         .advise("give the function its own name: `action = \"…\"`, once and for good")
 }
 
-#[cfg(feature = "postgres")]
-pub(crate) fn not_transactional(action: &str) -> Refused {
-    let why =
-        "`settle = \"transaction\"` needs a ledger in SQLite: nothing can settle it in a transaction on PostgreSQL";
-    Refused::new(Kind::InvalidArgument, action, why)
-        .advise("the body has not run; leave `settle` out, and let `reconcile` end a doubt")
-}
-
 pub(crate) fn draining(action: &str) -> Refused {
     Refused::new(Kind::Halted, action, "this process is draining and starts nothing new")
         .advise("retry in another process")

@@ -30,13 +30,13 @@ mod row;
 pub(crate) mod rules;
 pub(crate) mod tasks;
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod admin;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
 pub(crate) use crate::ticket::{Reply, Ticket};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use admin::{By, ClaimState, Event, Exported, Filter, Ledger, Owner, Record, Swept};
 pub(crate) use doubt::Evidence;
 pub use doubt::{Doubt, Note, Reconciled};
@@ -219,8 +219,7 @@ pub(crate) trait Store: Send + Sync + std::fmt::Debug {
 /// on another machine's ledger is taken for alive without a word of it.
 #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "one machine needs no lease"))]
 pub(crate) fn open(url: &str, lease: Duration) -> Result<std::sync::Arc<dyn Store>, Refused> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    match scheme {
+    match scheme(url) {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => postgres::open(url, lease),
         #[cfg(not(feature = "postgres"))]
@@ -232,10 +231,24 @@ pub(crate) fn open(url: &str, lease: Duration) -> Result<std::sync::Arc<dyn Stor
     }
 }
 
+/// The ledger that `url` names, for whoever looks into it from outside, if there is one.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn open_archive(url: &str) -> Result<Box<dyn admin::archive::Archive>, Refused> {
+    match scheme(url) {
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => postgres::open_archive(url),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(missing("postgres")),
+        #[cfg(feature = "sqlite")]
+        _ => sqlite::open_archive(url),
+        #[cfg(not(feature = "sqlite"))]
+        _ => Err(missing("sqlite")),
+    }
+}
+
 /// The tasks of the ledger that `url` names, to be looked at.
 fn open_tasks(url: &str) -> Result<Box<dyn tasks::ReadTasks>, Refused> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    match scheme {
+    match scheme(url) {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => postgres::open_tasks(url),
         #[cfg(not(feature = "postgres"))]
@@ -249,8 +262,7 @@ fn open_tasks(url: &str) -> Result<Box<dyn tasks::ReadTasks>, Refused> {
 
 /// The messages of the ledger that `url` names.
 fn open_mail(url: &str) -> Result<Box<dyn mail::KeepMail>, Refused> {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    match scheme {
+    match scheme(url) {
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => postgres::open_mail(url),
         #[cfg(not(feature = "postgres"))]
@@ -260,6 +272,10 @@ fn open_mail(url: &str) -> Result<Box<dyn mail::KeepMail>, Refused> {
         #[cfg(not(feature = "sqlite"))]
         _ => Err(missing("sqlite")),
     }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
 /// There is no store without the feature that brings it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::rules::{Age, Body, By, Doubt, Known, Life, Stage, Standing, State, Stored};
+use super::rules::{self, Age, Body, By, Doubt, Known, Life, Sight, Stage, Standing, State, Stored};
 use super::{Attempt, Fingerprint, Kept, Receipt, Settlement, events};
 
 /// A row of `claim`.
@@ -101,12 +101,21 @@ impl Row {
         self.first_ms.unwrap_or(self.claimed_ms)
     }
 
-    /// What a person's act needs to know. `alive`: its owner lives.
-    pub(in crate::ledger) fn standing(&self, alive: bool) -> Standing {
-        Standing {
-            state: self.state,
+    /// What is shown of it to a person.
+    pub(in crate::ledger) fn sight(&self, owner: Life, now_ms: i64) -> Sight {
+        let state = rules::shown(self.state, owner, self.kept_until(), now_ms);
+        Sight {
             epoch: self.epoch,
-            may_run: alive && (self.state == State::Pending || self.running),
+            state,
+            running: self.running && owner == Life::Alive && state == State::InDoubt,
+            settled_ms: self.settled_ms,
+        }
+    }
+
+    /// What a person's act needs to know.
+    pub(in crate::ledger) fn standing(&self, owner: Life, now_ms: i64) -> Standing {
+        Standing {
+            sight: self.sight(owner, now_ms),
             lacks_receipt: self.receipt.is_none() && self.loss == 0 && self.by == By::Person,
         }
     }

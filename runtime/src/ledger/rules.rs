@@ -27,7 +27,7 @@ mod acts;
 mod doubt;
 mod inside;
 
-pub(crate) use acts::{Act, OnAct, Standing, act, expires};
+pub(crate) use acts::{Act, OnAct, Sight, Standing, act, expires, shown};
 pub(crate) use doubt::{Age, Asking, Body, Doubt, Hint, Moment, OnResolve, Ways, age, resolve};
 pub(crate) use inside::{OnInside, settle_inside};
 

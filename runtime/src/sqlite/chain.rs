@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{OwnerId, Trouble};
 pub(crate) use crate::ledger::chain::Entry;
-use crate::ledger::chain::link;
+use crate::ledger::chain::{Checked, link};
 
 /// Appends an event to the chain of `owner`, inside a write transaction.
 pub(crate) fn append(connection: &Connection, owner: OwnerId, entry: &Entry<'_>) -> Result<(), Trouble> {
@@ -42,10 +42,9 @@ pub(crate) fn verify(connection: &Connection) -> Result<Option<(i64, i64)>, Trou
         "SELECT owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash FROM event ORDER BY owner, seq",
     )?;
     let mut rows = statement.query([])?;
-    let mut last = (0, 0, [0; 32]);
+    let mut checked = Checked::default();
     while let Some(row) = rows.next()? {
         let (owner, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let (expected, previous) = if last.0 == owner { (last.1 + 1, last.2) } else { (1, [0; 32]) };
         let (kind, actor, action, detail): (String, String, String, String) =
             (row.get(3)?, row.get(4)?, row.get(5)?, row.get(8)?);
         let digest: Option<[u8; 32]> = row.get(6)?;
@@ -58,11 +57,9 @@ pub(crate) fn verify(connection: &Connection) -> Result<Option<(i64, i64)>, Trou
             epoch: row.get(7)?,
             detail: &detail,
         };
-        let hash: [u8; 32] = row.get(9)?;
-        if seq != expected || hash != link(&previous, owner, seq, &entry) {
+        if !checked.follows(owner, seq, &entry, &row.get(9)?) {
             return Ok(Some((owner, seq)));
         }
-        last = (owner, seq, hash);
     }
     Ok(None)
 }

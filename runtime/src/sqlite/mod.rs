@@ -13,6 +13,7 @@
 mod chain;
 mod file;
 mod log;
+mod mark;
 mod owners;
 mod reader;
 mod schema;
@@ -30,7 +31,8 @@ use uuid::Uuid;
 pub(crate) use crate::clock::{millis, now_ms, origin_ms, time, when};
 pub(crate) use chain::{Entry as ChainEntry, append, verify};
 pub(crate) use file::{DatabaseFile, Place, default_path};
-pub(crate) use owners::{Holder, OwnerId, SideFile, holder};
+pub(crate) use mark::Reached;
+pub(crate) use owners::{Holder, OwnerId, SideFile, Spilling, holder};
 pub(crate) use reader::Reader;
 pub(crate) use schema::is_ledger;
 pub(crate) use trouble::{Failure, Trouble, TroubleKind};
@@ -68,6 +70,8 @@ pub(crate) struct Database {
     slice: turn::Slice,
     /// If the log is ours to look after.
     log: Option<log::Log>,
+    /// Of a ledger that is written to.
+    mark: Option<mark::Mark>,
     pid: u32,
 }
 
@@ -89,10 +93,41 @@ impl Database {
             flush: Flush::Disk,
             slice: turn::Slice::default(),
             log: None,
+            mark: None,
             pid: std::process::id(),
         };
+        if let Some(file) = &database.file
+            && turn::retry(until, || schema::version(database.connection()?))? == 0
+        {
+            // Without its log it may look new.
+            mark::check_absent(file.path())?;
+        }
         database.ledger = schema::prepare(&mut database, until)?;
+        if create == Create::Yes {
+            database.check_mark(until)?;
+        }
         Ok(database)
+    }
+
+    /// Refuses an older copy of the ledger.
+    fn check_mark(&mut self, until: Instant) -> Result<(), Trouble> {
+        if let (Some(file), None) = (&self.file, &self.mark) {
+            let connection = self.connection()?;
+            self.mark = Some(turn::retry(until, || mark::Mark::check(file.path(), connection, self.ledger))?);
+        }
+        Ok(())
+    }
+
+    /// How far the ledger has come, as far as this process knows.
+    pub(crate) fn reached(&self) -> Reached {
+        self.mark.as_ref().map(|mark| mark.reached).unwrap_or_default()
+    }
+
+    /// To be called with what a commit that has returned has come to.
+    pub(crate) fn advance(&mut self, reached: Reached) {
+        if let Some(mark) = &mut self.mark {
+            mark.advance(reached);
+        }
     }
 
     /// For reading, and for statements inside [`write`](Self::write).
@@ -115,6 +150,7 @@ impl Database {
         let Some(side) = self.side().cloned() else {
             return self.write(until, Flush::Disk, owners::insert).map_err(Failure::trouble);
         };
+        self.check_mark(until)?;
         // Two threads of one process enrol one after the other.
         let _one = side.enrolling();
         if let Some(owner) = side.own(self.ledger) {
@@ -122,6 +158,8 @@ impl Database {
         }
         let owner = self.write(until, Flush::Disk, |connection| side.enrol(connection)).map_err(Failure::trouble)?;
         side.remember(self.ledger, owner);
+        let reached = turn::retry(until, || Reached::of(self.connection()?))?;
+        self.advance(reached);
         Ok(owner)
     }
 
@@ -266,6 +304,9 @@ impl Drop for Transaction<'_> {
 
 fn open_file(path: &Path, create: Create, until: Instant) -> Result<(Connection, DatabaseFile), Trouble> {
     let is_new = file::check(path, create)?;
+    if is_new {
+        mark::check_absent(path)?;
+    }
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create == Create::Yes {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;

@@ -14,13 +14,14 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-use super::{Trouble, TroubleKind, now_ms, when};
+use super::{Trouble, TroubleKind, now_ms, turn, when};
 use crate::clock::origin_ms;
 use crate::ledger::program::{host, program};
 
@@ -35,6 +36,7 @@ pub(crate) struct SideFile {
     /// This process's owners, per ledger that was ever found at the path. The process id tells a fork from its parent.
     own: Mutex<HashMap<(u32, Uuid), OwnerId>>,
     enrolling: Mutex<()>,
+    spilling: Mutex<()>,
 }
 
 /// Every side file that this process has opened, by device and inode (invariant 1).
@@ -68,7 +70,12 @@ pub(super) fn side_file(path: &Path) -> Result<Arc<SideFile>, Trouble> {
         .open(&path)
         .map_err(|error| Trouble::io("its file of owners can't be opened", error))?;
     let found = file.metadata();
-    let side = Arc::new(SideFile { file, own: Mutex::new(HashMap::new()), enrolling: Mutex::new(()) });
+    let side = Arc::new(SideFile {
+        file,
+        own: Mutex::new(HashMap::new()),
+        enrolling: Mutex::new(()),
+        spilling: Mutex::new(()),
+    });
     // Kept whatever comes next (invariant 1).
     let identity = found.as_ref().map_or((0, 0), |found| (found.dev(), found.ino()));
     files.push((identity, side.clone()));
@@ -89,9 +96,22 @@ fn byte(offset: i64, kind: libc::c_int) -> libc::flock {
 /// The place in the queue of writers; owners begin at 1.
 const QUEUE: i64 = 0;
 
+/// Whoever changes what is spilled.
+const SPILL: i64 = i64::MAX - 1;
+
 impl SideFile {
     fn try_lock(&self, offset: i64) -> bool {
         fcntl(&self.file, FcntlArg::F_SETLK(&byte(offset, libc::F_WRLCK))).is_ok()
+    }
+
+    fn unlock(&self, offset: i64) {
+        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&byte(offset, libc::F_UNLCK)));
+    }
+
+    /// To be the only one, of all threads and processes, who changes what is spilled; `None` if that can't be had by then.
+    pub(crate) fn spilling(&self, until: Instant) -> Option<Spilling<'_>> {
+        let alone = lock(&self.spilling);
+        turn::wait(until, || self.try_lock(SPILL)).then(|| Spilling { side: self, _alone: alone })
     }
 
     /// `true` if this process now has the place in the queue of writers.
@@ -100,7 +120,7 @@ impl SideFile {
     }
 
     pub(super) fn leave_queue(&self) {
-        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&byte(QUEUE, libc::F_UNLCK)));
+        self.unlock(QUEUE);
     }
 
     fn owns(&self, owner: OwnerId) -> bool {
@@ -143,6 +163,19 @@ impl SideFile {
 
     pub(super) fn remember(&self, ledger: Uuid, owner: OwnerId) {
         lock(&self.own).insert((std::process::id(), ledger), owner);
+    }
+}
+
+/// Gives it up when dropped.
+#[derive(Debug)]
+pub(crate) struct Spilling<'a> {
+    side: &'a SideFile,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Drop for Spilling<'_> {
+    fn drop(&mut self) {
+        self.side.unlock(SPILL);
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum TroubleKind {
     Missing,
     /// The file was taken away or exchanged.
     Replaced,
+    /// It is an older copy of itself, or gone: what was done since is not in it.
+    RolledBack,
     /// The process is a fork.
     Forked,
     /// One statement failed by its own content; others may succeed.
@@ -75,6 +77,9 @@ impl Trouble {
             TroubleKind::Newer => "update portcullis in this program",
             TroubleKind::Missing => "check the path",
             TroubleKind::Replaced => "put the file back, or restart this program to accept the new one",
+            TroubleKind::RolledBack => {
+                "find the newer copy; to go on from here although what was done since may be done again, remove the mark"
+            }
             TroubleKind::Forked => "start a new process (`exec`) instead of going on in a fork",
             TroubleKind::Statement | TroubleKind::Io | TroubleKind::Closed => "look at the disk and its file system",
         }
@@ -84,6 +89,7 @@ impl Trouble {
     pub(crate) fn refuse(&self, action: &str, what: &str) -> Refused {
         let kind = match self.kind {
             TroubleKind::Forked => Kind::Forked,
+            TroubleKind::RolledBack => Kind::LedgerRolledBack,
             TroubleKind::Busy
             | TroubleKind::Full
             | TroubleKind::ReadOnly

@@ -63,13 +63,18 @@ impl Drop for Turn<'_> {
 
 /// The place in the queue, or `None` if it can't be had by then.
 pub(super) fn queue(side: &SideFile, until: Instant) -> Option<Turn<'_>> {
+    wait(until, || side.enter_queue()).then(|| Turn(side))
+}
+
+/// Asks again, in short steps, until it is so; `false` if it is not by then.
+pub(super) fn wait(until: Instant, mut is_so: impl FnMut() -> bool) -> bool {
     let mut pause = FIRST_PAUSE;
     loop {
-        if side.enter_queue() {
-            return Some(Turn(side));
+        if is_so() {
+            return true;
         }
         if Instant::now() >= until {
-            return None;
+            return false;
         }
         sleep(&mut pause);
     }

@@ -8,12 +8,13 @@
 //! | [`escalation`] | who helps when it does not go on? |
 //! | [`memory`] | what is remembered of it? |
 //! | [`settings`] | what do environment and files say? |
+//! | `paperclip` | how is all this carried into Paperclip, a task service? (feature `paperclip`) |
 //!
 //! How much a task may use is the business of [`budget`](crate::budget). [`#[task]`](macro@crate::task) brings all of it together around a
 //! function, and [`Tasks`] shows what it has opened.
 //!
-//! The rooms decide from what they are given and keep what they know in memory. Nothing in them reads a clock, a file or a socket
-//! to come to a decision.
+//! The rooms decide from what they are given and keep what they know in memory. But for `paperclip`, nothing in them reads a clock, a
+//! file or a socket to come to a decision.
 
 pub mod admission;
 pub mod escalation;
@@ -21,6 +22,8 @@ pub mod lifecycle;
 pub mod loops;
 pub mod memory;
 mod name;
+#[cfg(feature = "paperclip")]
+pub mod paperclip;
 mod register;
 pub mod settings;
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis::{Portcullis, Refused, once};
 
 mod booking;
+mod broken;
 mod stops;
 mod sweeping;
 
@@ -74,6 +75,48 @@ fn run_and_fork(gate: &Portcullis, key: &str) -> Result<String, Refused> {
     Ok(format!("receipt of {key}"))
 }
 
+/// A fork comes and goes in its body, by the ordinary way out.
+#[once(action = "effect", key = "key", skip(gate), with = gate)]
+fn run_while_a_fork_ends(gate: &Portcullis, key: &str) -> Result<String, Refused> {
+    effect(key);
+    // SAFETY: what the child does is what is being tested.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let code = match run(gate, "in the fork") {
+            Err(refused) if refused.code() == "forked" => 42,
+            Ok(_) | Err(_) => 1,
+        };
+        std::process::exit(code);
+    }
+    let mut status = 0;
+    // SAFETY: `status` outlives the call, and the child is ours.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    say(&format!("the fork ended with {}", libc::WEXITSTATUS(status)));
+    listen();
+    Ok(format!("receipt of {key}"))
+}
+
+/// Asks for one receipt again and again, from two threads; says by how many KiB this process has grown over it.
+fn flood(gate: &Portcullis, replays: usize) {
+    let kilobytes = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|number| number.parse::<i64>().ok()).unwrap_or_default()
+    };
+    say(&told(run(gate, "k")));
+    listen();
+    let replay = |times: usize| {
+        for _ in 0..times {
+            assert_eq!(told(run(gate, "k")), "receipt of k");
+        }
+    };
+    replay(replays / 10);
+    let before = kilobytes();
+    std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(|| replay(replays / 2)))));
+    say(&(kilobytes() - before).to_string());
+    listen();
+}
+
 fn told(result: Result<String, Refused>) -> String {
     match result {
         Ok(receipt) => receipt,
@@ -89,7 +132,7 @@ fn main() {
     };
     EFFECTS.get_or_init(|| Path::new(effects).to_owned());
     let url = if ledger.starts_with("postgres:") { ledger.clone() } else { format!("sqlite:{ledger}") };
-    let gate = Portcullis::builder().ledger(url).namespace("tests").build().expect("the gate is configured");
+    let gate = Portcullis::builder().ledger(&*url).namespace("tests").build().expect("the gate is configured");
     match (situation.as_str(), rest) {
         ("run", [key]) => {
             say("ready");
@@ -104,13 +147,21 @@ fn main() {
         ("slowly", [key]) => say(&told(run_slowly(&gate, key))),
         ("fork-behind", [key]) => say(&told(run_and_fork(&gate, key))),
         ("fork-and-use", [key]) => fork_and_use(&gate, key),
+        ("race", [threads, keys]) => {
+            say("ready");
+            listen();
+            let keys = keys.parse().expect("a number of keys");
+            say(&race(&gate, threads.parse().expect("a number of threads"), keys));
+        }
+        ("fork-and-exit", [key]) => say(&told(run_while_a_fork_ends(&gate, key))),
+        ("flood", [replays]) => flood(&gate, replays.parse().expect("a number of replays")),
         ("many", [threads, keys]) => {
             let keys: usize = keys.parse().expect("a number of keys");
             say("ready");
             listen();
             say(&many(&gate, threads.parse().expect("a number of threads"), keys));
         }
-        ("for-ever", [keys]) => for_ever(&gate, keys.parse().expect("a number of keys")),
+        ("serve", []) => broken::serve(&gate),
         ("full-disk", []) => full_disk(&gate),
         ("claim-only", [key]) => stops::claim_only(&gate, key),
         ("note", [key]) => stops::in_note(&gate, key),
@@ -118,7 +169,7 @@ fn main() {
         ("return", [key]) => stops::on_return(&gate, key),
         ("overdue", [key]) => stops::overdue(&gate, key),
         ("short-for-ever", [keys]) => sweeping::short_for_ever(&gate, keys.parse().expect("a number of keys")),
-        ("gc-for-ever", []) => sweeping::gc_for_ever(ledger),
+        ("gc-for-ever", []) => sweeping::gc_for_ever(&url),
         ("book-until", [point, order]) => booking::until(&gate, ledger, point, order),
         ("book-for-ever", [orders]) => booking::for_ever(&gate, ledger, orders.parse().expect("a number of orders")),
         _ => panic!("no such situation: {situation}"),
@@ -127,13 +178,28 @@ fn main() {
 
 /// Every thread runs every key, each beginning elsewhere; says how often which code was answered.
 fn many(gate: &Portcullis, threads: usize, keys: usize) -> String {
+    run_all(gate, threads, |thread| (0..keys).map(move |i| (i + thread * 7) % keys))
+}
+
+/// All threads run one key after the other, and begin with each at the same moment.
+fn race(gate: &Portcullis, threads: usize, keys: usize) -> String {
+    let together = std::sync::Barrier::new(threads);
+    run_all(gate, threads, |_| {
+        (0..keys).inspect(|_| {
+            together.wait();
+        })
+    })
+}
+
+fn run_all<K: Iterator<Item = usize>>(gate: &Portcullis, threads: usize, keys: impl Fn(usize) -> K + Sync) -> String {
     let codes = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads)
             .map(|thread| {
+                let keys = &keys;
                 scope.spawn(move || {
                     let mut codes: HashMap<&str, usize> = HashMap::new();
-                    for i in 0..keys {
-                        let key = format!("k-{}", (i + thread * 7) % keys);
+                    for i in keys(thread) {
+                        let key = format!("k-{i}");
                         let code = match run_or_wait(gate, &key) {
                             Ok(receipt) if receipt == format!("receipt of {key}") => "ok",
                             Ok(_) => "wrong receipt",
@@ -152,22 +218,6 @@ fn many(gate: &Portcullis, threads: usize, keys: usize) -> String {
         *sum.entry(code).or_default() += count;
     }
     format!("{sum:?}")
-}
-
-/// Runs one key after the other until it is killed.
-fn for_ever(gate: &Portcullis, keys: usize) {
-    say("ready");
-    let start = std::process::id() as usize;
-    for i in 0.. {
-        let key = format!("k-{}", (start + i * 31) % keys);
-        match run(gate, &key) {
-            Ok(receipt) => assert_eq!(receipt, format!("receipt of {key}")),
-            Err(refused) => {
-                let code = refused.code();
-                assert!(matches!(code, "in_flight" | "in_doubt"), "{refused}");
-            }
-        }
-    }
 }
 
 fn fork_and_use(gate: &Portcullis, key: &str) {

@@ -23,10 +23,10 @@ pub(super) fn short_for_ever(gate: &Portcullis, keys: usize) {
 }
 
 /// Takes receipts away until it is killed.
-pub(super) fn gc_for_ever(ledger: &str) {
+pub(super) fn gc_for_ever(url: &str) {
     let by = By::new("child", "their time is over");
     for i in 0.. {
-        let swept = Ledger::open(&format!("sqlite:{ledger}")).and_then(|ledger| ledger.gc(&by));
+        let swept = Ledger::open(url).and_then(|ledger| ledger.gc(&by));
         swept.expect("it can be swept");
         if i == 0 {
             say("swept");

@@ -175,6 +175,7 @@ pub(super) fn fault(trouble: &Trouble) -> Fault {
         | TroubleKind::Unsuitable
         | TroubleKind::Missing
         | TroubleKind::Replaced
+        | TroubleKind::RolledBack
         | TroubleKind::Forked
         | TroubleKind::Io
         | TroubleKind::Closed => FaultKind::Unreachable,

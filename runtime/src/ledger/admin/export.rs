@@ -2,20 +2,13 @@
 
 use std::io::{self, Write};
 
-use rusqlite::Row;
-use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
-use super::super::Digest;
 use super::super::key::hex;
-use super::super::sqlite::rows;
-use super::record::{self, COLUMNS};
-use super::{Ledger, Record};
+use super::Ledger;
+use super::archive::{BATCH, Logged};
+use crate::clock::time;
 use crate::refused::{Kind, Refused};
-use crate::sqlite::{Database, Trouble, time};
-
-/// How many lines are read at once: a long read keeps SQLite's log from being emptied.
-const PAGE: usize = 500;
 
 /// What [`Ledger::export`] has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -28,8 +21,9 @@ pub struct Exported {
 }
 
 impl Ledger {
-    /// Writes every claim with its notes (`{"claim": {…}, "notes": […]}`), oldest first, and then every event (`{"event": {…}}`),
-    /// one JSON object per line. Receipts are written as they are stored.
+    /// Writes every claim with its notes (`{"claim": {…}, "notes": […]}`), and then every event (`{"event": {…}}`), one JSON
+    /// object per line. Claims come oldest first from SQLite, and in the order of their ids from PostgreSQL. Receipts are
+    /// written as they are stored.
     ///
     /// Calls may go on meanwhile; what changes behind a line that was written is not in it.
     ///
@@ -37,80 +31,54 @@ impl Ledger {
     /// [`Kind::InvalidArgument`] if `out` can't be written to, with its error as the source; else as [`list`](Self::list).
     pub fn export(&self, out: &mut dyn Write) -> Result<Exported, Refused> {
         let mut exported = Exported::default();
-        self.pages(out, &mut exported.claims, claims)?;
-        self.pages(out, &mut exported.events, events)?;
+        let mut after = None;
+        loop {
+            let page = self.with(|archive| archive.next_claims(after.as_ref()))?;
+            for (record, notes) in &page {
+                line(out, &json!({ "claim": record, "notes": notes }))?;
+                exported.claims += 1;
+            }
+            after = page.last().map(|(record, _)| *record.digest());
+            if page.len() < BATCH {
+                break;
+            }
+        }
+        let mut after = 0;
+        loop {
+            let page = self.with(|archive| archive.next_events(after))?;
+            for logged in &page {
+                line(out, &event(logged))?;
+                after = logged.id;
+                exported.events += 1;
+            }
+            if page.len() < BATCH {
+                break;
+            }
+        }
         out.flush().map_err(unwritable)?;
         Ok(exported)
     }
+}
 
-    fn pages(
-        &self,
-        out: &mut dyn Write,
-        count: &mut u64,
-        page: impl Fn(&Database, i64) -> Result<Vec<(i64, Value)>, Trouble>,
-    ) -> Result<(), Refused> {
-        let mut after = 0;
-        loop {
-            let lines = self.read(|database| page(database, after))?;
-            for (id, line) in &lines {
-                writeln!(out, "{line}").map_err(unwritable)?;
-                after = *id;
-                *count += 1;
-            }
-            if lines.len() < PAGE {
-                return Ok(());
-            }
-        }
-    }
+fn line(out: &mut dyn Write, line: &Value) -> Result<(), Refused> {
+    writeln!(out, "{line}").map_err(unwritable)
 }
 
 fn unwritable(error: io::Error) -> Refused {
     Refused::new(Kind::InvalidArgument, "ledger", format!("the export can't be written: {error}")).because(error)
 }
 
-fn claims(database: &Database, after: i64) -> Result<Vec<(i64, Value)>, Trouble> {
-    let connection = database.connection()?;
-    let mut statement = connection.prepare(&format!("{COLUMNS} WHERE claim.id > ? ORDER BY claim.id LIMIT ?"))?;
-    let mut found = statement.query([after, PAGE as i64])?;
-    let mut lines = Vec::new();
-    while let Some(row) = found.next()? {
-        let record: Record = record::read(database, row)?;
-        let notes = rows::notes(connection, &Digest::new(&record.namespace, &record.action, &record.key))?;
-        lines.push((record::row_id(row)?, json!({ "claim": record, "notes": notes })));
-    }
-    Ok(lines)
-}
-
-fn events(database: &Database, after: i64) -> Result<Vec<(i64, Value)>, Trouble> {
-    let mut statement = database.connection()?.prepare(
-        "SELECT id, owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash FROM event
-         WHERE id > ? ORDER BY id LIMIT ?",
-    )?;
-    let lines = statement.query_map([after, PAGE as i64], event)?;
-    Ok(lines.collect::<Result<_, _>>()?)
-}
-
-fn event(row: &Row<'_>) -> Result<(i64, Value), rusqlite::Error> {
-    let detail: String = row.get(9)?;
-    let digest: Option<[u8; 32]> = row.get(7)?;
-    let (kind, actor, action): (String, String, String) = (row.get(4)?, row.get(5)?, row.get(6)?);
-    let number = |index| -> Result<Option<i64>, rusqlite::Error> {
-        Ok(match row.get(index)? {
-            Sql::Integer(number) => Some(number),
-            Sql::Null | Sql::Real(_) | Sql::Text(_) | Sql::Blob(_) => None,
-        })
-    };
-    let line = json!({ "event": {
-        "owner": number(1)?,
-        "seq": number(2)?,
-        "at": humantime::format_rfc3339_millis(time(row.get(3)?)).to_string(),
-        "kind": kind,
-        "actor": actor,
-        "action": action,
-        "claim": digest.map(|digest| hex(&digest)),
-        "epoch": number(8)?,
-        "detail": serde_json::from_str(&detail).unwrap_or(Value::String(detail)),
-        "hash": hex(&row.get::<_, [u8; 32]>(10)?),
-    }});
-    Ok((row.get(0)?, line))
+fn event(logged: &Logged) -> Value {
+    json!({ "event": {
+        "owner": logged.owner,
+        "seq": logged.seq,
+        "at": humantime::format_rfc3339_millis(time(logged.at_ms)).to_string(),
+        "kind": logged.kind,
+        "actor": logged.actor,
+        "action": logged.action,
+        "claim": logged.digest.as_ref().map(|digest| hex(digest)),
+        "epoch": logged.epoch,
+        "detail": logged.detail(),
+        "hash": hex(&logged.hash),
+    }})
 }

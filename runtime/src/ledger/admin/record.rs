@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
-use rusqlite::Row;
 use serde::{Serialize, Serializer};
 
+use super::super::Digest;
 use super::super::key::hex;
-use super::super::rules::{self, By, State};
-use crate::sqlite::{Database, Holder, OwnerId, Trouble, TroubleKind, holder, now_ms, time};
+use super::super::row::Row;
+use super::super::rules::{By, Life, Sight, State};
+use crate::clock::{millis, time};
 
 /// Where a claim stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -53,6 +54,19 @@ impl ClaimState {
     }
 }
 
+impl From<ClaimState> for State {
+    fn from(state: ClaimState) -> Self {
+        match state {
+            ClaimState::Pending => State::Pending,
+            ClaimState::Committed => State::Committed,
+            ClaimState::Failed => State::Failed,
+            ClaimState::InDoubt => State::InDoubt,
+            ClaimState::Open => State::Open,
+            ClaimState::Expired => State::Expired,
+        }
+    }
+}
+
 impl From<State> for ClaimState {
     fn from(state: State) -> Self {
         match state {
@@ -87,7 +101,7 @@ pub struct Owner {
     /// When it first wrote.
     #[serde(serialize_with = "rfc3339")]
     pub since: SystemTime,
-    /// It still runs: the kernel holds its lock.
+    /// It still runs: the kernel holds its lock, or, on PostgreSQL, its lease has not run out.
     pub alive: bool,
 }
 
@@ -95,6 +109,8 @@ pub struct Owner {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Record {
+    #[serde(skip)]
+    digest: Digest,
     /// The claim's identity, in hexadecimal. What messages show the beginning of.
     pub id: String,
     /// The configured namespace.
@@ -138,6 +154,18 @@ pub struct Record {
     pub fingerprint: String,
 }
 
+impl Record {
+    pub(in crate::ledger) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// What whoever has this record has seen.
+    pub(super) fn sight(&self) -> Sight {
+        let settled_ms = self.settled_at.map(millis);
+        Sight { epoch: self.epoch, state: self.state.into(), running: self.running, settled_ms }
+    }
+}
+
 /// Something that happened off the happy path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -157,79 +185,55 @@ pub struct Event {
     pub detail: serde_json::Value,
 }
 
-/// The columns that [`read`] takes.
-pub(super) const COLUMNS: &str =
-    "SELECT claim.digest, action.namespace, action.name, action.place, claim.key, claim.state, claim.epoch,
-    claim.attempt, claim.owner, claim.claimed_ms, claim.settled_ms, claim.retain_ms, claim.ended, claim.receipt,
-    claim.fingerprint, claim.running, claim.settled_by, claim.transactional, claim.sealed, claim.id FROM claim JOIN action ON action.id = claim.action";
-
-/// The number of the row that [`read`] reads.
-pub(super) fn row_id(row: &Row<'_>) -> Result<i64, Trouble> {
-    Ok(row.get(19)?)
+/// A claim as a store has read it.
+#[derive(Debug)]
+pub(in crate::ledger) struct Found {
+    pub(in crate::ledger) digest: Digest,
+    pub(in crate::ledger) namespace: String,
+    pub(in crate::ledger) action: String,
+    pub(in crate::ledger) place: Option<String>,
+    pub(in crate::ledger) key: String,
+    pub(in crate::ledger) row: Row,
+    pub(in crate::ledger) owner: Option<Owner>,
+    /// The ledger's clock when it was read.
+    pub(in crate::ledger) now_ms: i64,
 }
 
-pub(super) fn read(database: &Database, row: &Row<'_>) -> Result<Record, Trouble> {
-    let side = database.side().map(|side| &**side);
-    let owner = holder(database.connection()?, side, OwnerId(row.get(8)?))?.map(Owner::from);
-    let code: i64 = row.get(5)?;
-    let state = State::from_code(code).ok_or_else(|| {
-        Trouble::new(TroubleKind::Statement, format!("a claim's state is {code}, which this release does not know"))
-    })?;
-    let settled_ms: Option<i64> = row.get(10)?;
-    let retain_ms: Option<i64> = row.get(11)?;
-    let kept_until = settled_ms.zip(retain_ms).map(|(settled, retain)| settled.saturating_add(retain));
-    let alive = owner.as_ref().is_some_and(|owner| owner.alive);
-    let state = match state {
-        State::Pending if alive => ClaimState::Pending,
-        State::Pending | State::InDoubt => ClaimState::InDoubt,
-        state if rules::expires(state, kept_until, now_ms()) => ClaimState::Expired,
-        state => ClaimState::from(state),
-    };
-    // What is over is shown to nobody, also before it is taken away.
-    let receipt: Option<String> = if state == ClaimState::Expired { None } else { row.get(13)? };
-    let running = row.get::<_, bool>(15)? && alive && state == ClaimState::InDoubt;
-    let by: i64 = row.get(16)?;
-    let settled_by = match By::from_code(by) {
-        Some(By::Attempt) => None,
-        Some(By::Reconciliation) => Some("reconciliation".to_owned()),
-        Some(By::Person) => Some("person".to_owned()),
-        None => {
-            return Err(Trouble::new(TroubleKind::Statement, format!("a claim was settled by {by}, whoever that is")));
-        }
-    };
-    let attempt: [u8; 16] = row.get(7)?;
-    Ok(Record {
-        id: hex(&row.get::<_, [u8; 32]>(0)?),
-        namespace: row.get(1)?,
-        action: row.get(2)?,
-        place: row.get(3)?,
-        key: row.get(4)?,
-        state,
-        epoch: row.get::<_, i64>(6)?.unsigned_abs(),
-        attempt: uuid::Uuid::from_bytes(attempt).to_string(),
-        owner,
-        claimed_at: time(row.get(9)?),
-        settled_at: settled_ms.map(time),
-        kept_until: kept_until.map(time),
-        running,
-        settled_by,
-        transactional: row.get(17)?,
-        sealed: row.get(18)?,
-        ended: row.get(12)?,
-        receipt: receipt.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
-        fingerprint: hex(&row.get::<_, [u8; 32]>(14)?),
-    })
-}
-
-impl From<Holder> for Owner {
-    fn from(holder: Holder) -> Self {
-        Owner {
-            id: holder.id.0,
-            host: holder.host,
-            pid: holder.pid,
-            program: holder.program,
-            since: time(holder.since_ms),
-            alive: holder.alive,
+impl From<Found> for Record {
+    fn from(found: Found) -> Self {
+        let Found { digest, namespace, action, place, key, row, owner, now_ms } = found;
+        let alive = owner.as_ref().is_some_and(|owner| owner.alive);
+        let sight = row.sight(if alive { Life::Alive } else { Life::Dead }, now_ms);
+        let state = ClaimState::from(sight.state);
+        let kept_until = row.kept_until();
+        // What is over is shown to nobody, also before it is taken away.
+        let receipt = row.receipt.filter(|_| state != ClaimState::Expired);
+        let settled_by = match row.by {
+            By::Attempt => None,
+            By::Reconciliation => Some("reconciliation".to_owned()),
+            By::Person => Some("person".to_owned()),
+        };
+        Record {
+            digest,
+            id: digest.hex(),
+            namespace,
+            action,
+            place,
+            key,
+            state,
+            epoch: row.epoch,
+            attempt: row.attempt.0.to_string(),
+            owner,
+            claimed_at: time(row.claimed_ms),
+            settled_at: row.settled_ms.map(time),
+            kept_until: kept_until.map(time),
+            running: sight.running,
+            settled_by,
+            transactional: row.transactional,
+            sealed: row.sealed,
+            ended: row.ended,
+            receipt: receipt.map(|text| serde_json::from_str(&text).unwrap_or(serde_json::Value::String(text))),
+            fingerprint: hex(&row.fingerprint.0),
         }
     }
 }

@@ -1,23 +1,26 @@
 //! Transactions of several statements: whatever leaves an event, and what the hot path could not decide.
 //!
 //! They lock the row, ask the rules, and write what these say, with the event in the chain of this process's owner. One at a
-//! time, so that the chain has one writer.
+//! time, so that the chain has one writer. What another transaction is at is left for later: it may be a user's own, which has
+//! [settled](super::inside) and takes its time to commit.
+
+use std::collections::HashSet;
 
 use serde_json::json;
+use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
-use tokio_postgres::{IsolationLevel, Transaction};
 
-use super::super::chain::{Entry, link};
-use super::super::row::Outcome as Written;
+use super::super::row::{Outcome as Written, Row};
 use super::super::rules::{self, By, OnClaim, OnResolve, OnSettle, State};
 use super::super::{
-    Attempt, ClaimRequest, Claimed, Digest, Evidence, Note, NoteRequest, Resolution, SettleRequest, Settled,
-    Settlement, Verdict, events,
+    Attempt, ClaimRequest, Claimed, Digest, Evidence, NoteRequest, Resolution, SettleRequest, Settled, Settlement,
+    Verdict, events,
 };
+use super::desk::Desk;
 use super::hot::{Answer, asking, plain_answer};
 use super::queue::Chained;
 use super::room::{Action, Parameter, Room};
-use super::rows::{self, Seen, bytes, retain_ms, text};
+use super::rows::{Seen, bytes, retain_ms, text};
 use super::session::Session;
 use super::sql;
 use super::trouble::{Trouble, TroubleKind};
@@ -30,6 +33,8 @@ pub(super) enum Outcome {
     Settled(Settled),
     /// A note, an audit record or a release: done.
     Done,
+    /// Nothing was done: another transaction is at the claim.
+    Held,
 }
 
 /// All of them in one transaction.
@@ -37,6 +42,11 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
     let Some(owner) = room.owner.get() else {
         return Err(Trouble::new(TroubleKind::Conflicting, "this process has no lease"));
     };
+    let committed = committed(session, batch).await?;
+    let is_done = |one: &Chained| one.digest().is_some_and(|digest| committed.contains(&digest));
+    if batch.iter().all(is_done) {
+        return Ok(batch.iter().map(|_| Outcome::Settled(Settled::Recorded)).collect());
+    }
     // Before the transaction: an action that is made is made for good.
     let mut actions = Vec::with_capacity(batch.len());
     for one in batch {
@@ -50,40 +60,47 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
         // It survives the end of this process; a record is never flushed for itself.
         transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
     }
-    let mut desk = Desk { chain: Chain::of(&transaction, owner).await?, transaction, owner };
+    let mut desk = Desk::open(transaction, owner).await?;
     // In the order of their digests: two such transactions wait for each other in one direction only.
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_by_key(|&i| batch[i].digest());
     let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
+    // Nobody waits for a transaction of somebody else's, which may take any time.
+    let changed = batch.iter().filter(|one| !matches!(one, Chained::Note(_)) && !is_done(one));
+    let digests: Vec<Digest> = changed.filter_map(Chained::digest).collect();
+    let held = desk.held(&digests).await?;
     for i in order {
-        outcomes[i] = Some(desk.one(&batch[i], actions[i].as_deref()).await?);
+        outcomes[i] = Some(match batch[i].digest() {
+            Some(digest) if committed.contains(&digest) => Outcome::Settled(Settled::Recorded),
+            Some(digest) if held.contains(&digest) => Outcome::Held,
+            Some(_) | None => desk.one(&batch[i], actions[i].as_deref()).await?,
+        });
     }
-    // Whatever is heard from here on that is no success may have been one.
-    desk.transaction.commit().await.map_err(|error| Trouble::from(error).unknown())?;
+    desk.commit().await?;
     Ok(outcomes.into_iter().flatten().collect())
 }
 
-struct Desk<'a> {
-    transaction: Transaction<'a>,
-    owner: i64,
-    chain: Chain,
-}
-
-/// The end of an owner's chain.
-struct Chain {
-    seq: i64,
-    hash: [u8; 32],
-    now_ms: i64,
-}
-
-impl Chain {
-    async fn of(transaction: &Transaction<'_>, owner: i64) -> Result<Self, Trouble> {
-        let rows = transaction.query_typed(sql::LAST_EVENT, &[(&owner, Type::INT8)]).await?;
-        let row = rows.first().ok_or_else(|| Trouble::new(TroubleKind::Statement, "the server has no clock"))?;
-        let seq: Option<i64> = row.try_get(0)?;
-        let hash = if seq.is_some() { bytes(row, 1)? } else { [0; 32] };
-        Ok(Chain { seq: seq.unwrap_or(0), hash, now_ms: row.try_get(2)? })
+/// The settlements that say what is on record already: those of bodies that have [settled](super::inside) in a transaction of their
+/// own. One look, where a transaction would write nothing.
+async fn committed(session: &Session, batch: &[Chained]) -> Result<HashSet<Digest>, Trouble> {
+    let (mut digests, mut epochs, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    for one in batch {
+        if let Chained::Settle(settling) = one
+            && let SettleRequest { digest, epoch, attempt, settlement: Settlement::Committed(_), .. } =
+                &settling.request
+        {
+            digests.push(digest.0.as_slice());
+            epochs.push(epoch.cast_signed());
+            attempts.push(attempt.0);
+        }
     }
+    if digests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let values: [Parameter<'_>; 3] =
+        [(&digests, Type::BYTEA_ARRAY), (&epochs, Type::INT8_ARRAY), (&attempts, Type::UUID_ARRAY)];
+    let rows = session.client.query_typed(sql::COMMITTED, &values).await?;
+    rows.iter().map(|row| bytes(row, 0).map(Digest)).collect()
 }
 
 impl Desk<'_> {
@@ -100,12 +117,6 @@ impl Desk<'_> {
                 self.append(millis(record.at), record.kind, actor, action, None, &detail).await.map(|()| Outcome::Done)
             }
         }
-    }
-
-    async fn locked(&self, digest: &Digest) -> Result<Option<Seen>, Trouble> {
-        let digest = digest.0.as_slice();
-        let rows = self.transaction.query_typed(sql::LOCK, &[(&digest, Type::BYTEA)]).await?;
-        rows.first().map(Seen::read).transpose()
     }
 
     async fn claim(&mut self, request: &ClaimRequest, action: &Action) -> Result<Answer, Trouble> {
@@ -228,8 +239,8 @@ impl Desk<'_> {
     }
 
     async fn settle(&mut self, request: &SettleRequest) -> Result<Settled, Trouble> {
-        let seen = self.locked(&request.digest).await?;
-        let known = seen.map(|seen| seen.row.known());
+        let row = self.locked(&request.digest).await?.map(|seen| seen.row);
+        let known = row.as_ref().map(Row::known);
         match rules::settle(known, request.epoch, request.attempt, &request.settlement) {
             OnSettle::Apply { to, event } => {
                 self.put(&request.digest, &Written { state: to, ..Written::of(&request.settlement) }).await?;
@@ -239,7 +250,16 @@ impl Desk<'_> {
                 }
                 Ok(Settled::Recorded)
             }
-            OnSettle::Already => Ok(Settled::Recorded),
+            OnSettle::Already => {
+                // It was overdue, and has settled in a transaction since, which has no place in the chain.
+                if row.is_some_and(|row| row.state == State::Committed && row.ended.is_some()) {
+                    let digest = request.digest.0.as_slice();
+                    self.transaction.execute_typed(sql::NOT_OVERDUE, &[(&digest, Type::BYTEA)]).await?;
+                    let detail = json!({ "settlement": "committed", "in_transaction": true });
+                    self.event("settled_late", &request.digest, request.epoch, &detail).await?;
+                }
+                Ok(Settled::Recorded)
+            }
             OnSettle::Fenced => {
                 let detail = events::settlement(&request.settlement, true);
                 self.event("fenced", &request.digest, request.epoch, &detail).await?;
@@ -269,38 +289,11 @@ impl Desk<'_> {
         }
     }
 
-    async fn put(&self, digest: &Digest, outcome: &Written<'_>) -> Result<(), Trouble> {
-        let written = rows::Written::of(outcome);
-        let digest = digest.0.as_slice();
-        let values: [Parameter<'_>; 8] = [
-            (&digest, Type::BYTEA),
-            (&written.state, Type::INT2),
-            (&written.loss, Type::INT2),
-            (&written.receipt, Type::BYTEA),
-            (&written.sealed, Type::BOOL),
-            (&outcome.ended, Type::TEXT),
-            (&outcome.running, Type::BOOL),
-            (&written.by, Type::INT2),
-        ];
-        self.transaction.execute_typed(sql::PUT, &values).await?;
-        Ok(())
-    }
-
     async fn note(&self, request: &NoteRequest) -> Result<(), Trouble> {
         let (digest, epoch) = (request.digest.0.as_slice(), request.epoch.cast_signed());
         let values: [Parameter<'_>; 3] = [(&digest, Type::BYTEA), (&epoch, Type::INT8), (&request.note, Type::BYTEA)];
         self.transaction.execute_typed(sql::ADD_NOTE, &values).await?;
         Ok(())
-    }
-
-    async fn notes(&self, digest: &Digest) -> Result<Vec<Note>, Trouble> {
-        let digest = digest.0.as_slice();
-        let rows = self.transaction.query_typed(sql::NOTES, &[(&digest, Type::BYTEA)]).await?;
-        let note = |row: &tokio_postgres::Row| -> Result<Note, Trouble> {
-            let epoch = row.try_get::<_, i64>(0)?.cast_unsigned();
-            Ok(Note { epoch, at: time(row.try_get(1)?), bytes: row.try_get(2)? })
-        };
-        rows.iter().map(note).collect()
     }
 
     async fn event(
@@ -313,40 +306,29 @@ impl Desk<'_> {
         let shown = digest.0.as_slice();
         let rows = self.transaction.query_typed(sql::ACTION_OF, &[(&shown, Type::BYTEA)]).await?;
         let action: String = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
-        let (now_ms, about) = (self.chain.now_ms, Some((digest, epoch)));
+        let (now_ms, about) = (self.now_ms(), Some((digest, epoch)));
         self.append(now_ms, kind, "portcullis", &action, about, &detail.to_string()).await
     }
+}
 
-    async fn append(
-        &mut self,
-        at_ms: i64,
-        kind: &str,
-        actor: &str,
-        action: &str,
-        about: Option<(&Digest, u64)>,
-        detail: &str,
-    ) -> Result<(), Trouble> {
-        // As it will be read, so that the hash can be checked.
-        let (actor, action) = (text(actor), text(action));
-        let (digest, epoch) = (about.map(|(digest, _)| &digest.0), about.map(|(_, epoch)| epoch.cast_signed()));
-        let entry = Entry { at_ms, kind, actor: &actor, action: &action, digest, epoch, detail };
-        let seq = self.chain.seq + 1;
-        let hash = link(&self.chain.hash, self.owner, seq, &entry);
-        let (digest, shown) = (digest.map(|digest| digest.as_slice()), hash.as_slice());
-        let values: [Parameter<'_>; 10] = [
-            (&self.owner, Type::INT8),
-            (&seq, Type::INT8),
-            (&at_ms, Type::INT8),
-            (&kind, Type::TEXT),
-            (&actor, Type::TEXT),
-            (&action, Type::TEXT),
-            (&digest, Type::BYTEA),
-            (&epoch, Type::INT8),
-            (&detail, Type::TEXT),
-            (&shown, Type::BYTEA),
-        ];
-        self.transaction.execute_typed(sql::APPEND, &values).await?;
-        (self.chain.seq, self.chain.hash) = (seq, hash);
-        Ok(())
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::super::rules::Known;
+    use super::super::super::{Kept, Receipt};
+    use super::*;
+
+    #[test]
+    fn the_rules_find_nothing_new_in_what_is_committed_by_its_own_attempt() {
+        let attempt = Attempt(Uuid::from_u128(7));
+        let kept = Kept { text: "1".into(), sealed: false };
+        for bits in 0..4_u8 {
+            let [transactional, earlier_doubt] = [1, 2].map(|bit| bits & bit != 0);
+            let (state, by, running) = (State::Committed, By::Attempt, false);
+            let known = Known { state, epoch: 3, attempt, running, by, transactional, earlier_doubt };
+            let decided = rules::settle(Some(known), 3, attempt, &Settlement::Committed(Receipt::Kept(kept.clone())));
+            assert_eq!(decided, OnSettle::Already);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The hot path: fresh claims, replays and plain settlements, in one round trip each and as many at once as there are.
+//! The hot path: fresh claims, replays and plain settlements, as many at once as there are.
 //!
 //! The statements write only what the rules would write in the same place (the tests below ask them); everything else is
 //! left to [`chained`](super::chained).
@@ -30,7 +30,7 @@ pub(super) enum Answer {
     Again,
 }
 
-/// One round trip, and more for an action that this process has not used yet.
+/// One round trip, or two after claims that were all new and for an action that this process has not used yet.
 pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>]) -> Result<Vec<Answer>, Trouble> {
     let Some(owner) = room.owner.get() else { return Ok(batch.iter().map(|_| Answer::Again).collect()) };
     let mut refused = HashMap::new();
@@ -48,7 +48,7 @@ pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>
     // In one order, so that two batches wait for each other in one direction only.
     asked.sort_unstable_by_key(|(request, _)| request.digest);
     // What is not heard of may have been written.
-    let (fresh, mut seen) = write_and_read(session, owner, &asked).await.map_err(Trouble::unknown)?;
+    let (fresh, mut seen) = write_and_read(session, room, owner, &asked).await.map_err(Trouble::unknown)?;
     let answers = batch.iter().map(|claiming| {
         let request = &claiming.request;
         if let Some(refused) = refused.remove(&request.digest) {
@@ -68,29 +68,42 @@ pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>
 /// Which of these claims are granted, and the rows of the others.
 async fn write_and_read(
     session: &Session,
+    room: &Room,
     owner: i64,
     asked: &[(&ClaimRequest, i64)],
 ) -> Result<(HashSet<Digest>, HashMap<Digest, Seen>), Trouble> {
+    let digests: Vec<Digest> = asked.iter().map(|(request, _)| request.digest).collect();
+    let (fresh, found) = if room.meets_stored.get() {
+        // Two transactions in one trip: the first waits for whoever is inserting the same digest, the second sees what that one
+        // has committed.
+        futures_util::future::try_join(write(session, owner, asked), read(session, &digests)).await?
+    } else {
+        // Where nothing was stored so far, looking would cost every claim, and the second trip only those that are.
+        let fresh = write(session, owner, asked).await?;
+        let rest: Vec<Digest> = digests.into_iter().filter(|digest| !fresh.contains(digest)).collect();
+        let found = read(session, &rest).await?;
+        (fresh, found)
+    };
+    room.meets_stored.set(fresh.len() < asked.len());
+    Ok((fresh, found))
+}
+
+/// Which of these claims were not stored, and are now.
+async fn write(session: &Session, owner: i64, asked: &[(&ClaimRequest, i64)]) -> Result<HashSet<Digest>, Trouble> {
     let (client, hot) = (&session.client, &session.hot);
-    let digests: Vec<&[u8]> = asked.iter().map(|(request, _)| request.digest.0.as_slice()).collect();
-    // Two transactions in one trip: the first waits for whoever is inserting the same digest, the second sees what that one
-    // has committed.
-    let (fresh, found): (HashSet<Digest>, _) = match asked {
-        [] => return Ok(Default::default()),
+    match asked {
+        [] => Ok(HashSet::new()),
         [(request, action)] => {
             let key = text(&request.key);
             let (digest, fingerprint) = (request.digest.0.as_slice(), request.fingerprint.0.as_slice());
             let retain = retain_ms(request);
             let values: [&(dyn ToSql + Sync); 8] =
                 [&digest, action, &key, &fingerprint, &request.attempt.0, &owner, &retain, &request.transactional];
-            let (written, found) = futures_util::future::try_join(
-                client.execute(&hot.claim_one, &values),
-                client.query(&hot.read, &[&digests]),
-            )
-            .await?;
-            ((written == 1).then_some(request.digest).into_iter().collect(), found)
+            let written = client.execute(&hot.claim_one, &values).await?;
+            Ok((written == 1).then_some(request.digest).into_iter().collect())
         }
         asked => {
+            let digests: Vec<&[u8]> = asked.iter().map(|(request, _)| request.digest.0.as_slice()).collect();
             let actions: Vec<i64> = asked.iter().map(|(_, action)| *action).collect();
             let keys: Vec<_> = asked.iter().map(|(request, _)| text(&request.key)).collect();
             let fingerprints: Vec<&[u8]> = asked.iter().map(|(request, _)| request.fingerprint.0.as_slice()).collect();
@@ -99,20 +112,25 @@ async fn write_and_read(
             let transactional: Vec<bool> = asked.iter().map(|(request, _)| request.transactional).collect();
             let values: [&(dyn ToSql + Sync); 8] =
                 [&digests, &actions, &keys, &fingerprints, &attempts, &owner, &retains, &transactional];
-            let (written, found) = futures_util::future::try_join(
-                client.query(&hot.claim_many, &values),
-                client.query(&hot.read, &[&digests]),
-            )
-            .await?;
-            (written.iter().map(|row| bytes(row, 0).map(Digest)).collect::<Result<_, _>>()?, found)
+            let written = client.query(&hot.claim_many, &values).await?;
+            written.iter().map(|row| bytes(row, 0).map(Digest)).collect()
         }
-    };
-    let mut seen = HashMap::with_capacity(found.len());
-    for row in &found {
+    }
+}
+
+/// What is stored of these claims.
+async fn read(session: &Session, digests: &[Digest]) -> Result<HashMap<Digest, Seen>, Trouble> {
+    if digests.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let asked: Vec<&[u8]> = digests.iter().map(|digest| digest.0.as_slice()).collect();
+    let rows = session.client.query(&session.hot.read, &[&asked]).await?;
+    let mut seen = HashMap::with_capacity(rows.len());
+    for row in &rows {
         let row = Seen::read(row)?;
         seen.insert(row.digest, row);
     }
-    Ok((fresh, seen))
+    Ok(seen)
 }
 
 /// What the rules say to a claim that is stored; [`Answer::Write`] if they ask for a write.

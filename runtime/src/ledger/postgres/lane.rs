@@ -1,6 +1,6 @@
 //! A connection with one piece of work at a time.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::types::Type;
@@ -67,7 +67,7 @@ impl Lane {
         self.session.as_mut().ok_or_else(closed)
     }
 
-    pub(super) async fn run(mut self, room: Rc<Room>, work: Work) -> (Self, Done) {
+    pub(super) async fn run(mut self, room: Arc<Room>, work: Work) -> (Self, Done) {
         // More than the server's own limit: this one is for a server, or a network, that says nothing any more.
         let patience = room.limits.statement * 2;
         let done = match work {

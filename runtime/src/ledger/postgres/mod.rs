@@ -1,7 +1,8 @@
 //! The ledger in a PostgreSQL database, for many processes on many machines.
 //!
-//! One thread per store drives three connections: one for claims, one for settlements and the lease, one for transactions of
-//! several statements. What queues up while a statement is under way goes into the next one, all together.
+//! One task per store gives three connections their work: one for claims, one for settlements and the lease, one for
+//! transactions of several statements. What queues up while a statement is under way goes into the next one, all together.
+//! It is driven by a caller that blocks anyway, or by a thread of its own ([`engine`]).
 //!
 //! # Invariants
 //! 1. Nothing is answered with "run" or "recorded" before the server has acknowledged its COMMIT.
@@ -15,8 +16,12 @@
 
 #![expect(clippy::vec_box, clippy::boxed_local, reason = "they go from line to batch and back, and are large")]
 
+mod archive;
 mod chained;
+mod desk;
+mod engine;
 mod hot;
+mod inside;
 mod lane;
 mod mail;
 mod parked;
@@ -33,16 +38,19 @@ mod trouble;
 mod worker;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
     AuditRecord, ClaimRequest, Claimed, NoteRequest, SettleRequest, Settled, Settlement, Store, TaskAnswer,
-    TaskRequest, Ticket, messages,
+    TaskRequest, Ticket,
 };
 use crate::refused::{Kind, Refused};
+use crate::ticket::Job;
+pub(super) use archive::open_archive;
+use engine::Engine;
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
 use tasks::Tasking;
@@ -68,16 +76,16 @@ impl Limits {
     }
 }
 
-/// A [`Store`] in a PostgreSQL database. Reached by its own thread at the first call.
+/// A [`Store`] in a PostgreSQL database. Reached at the first call.
 struct PostgresStore(Arc<Shared>);
 
 /// What a store's callers share.
 struct Shared {
     target: Target,
     limits: Limits,
-    /// To the thread, if there is one. The thread ends when this is dropped: with the store and its last open claim.
-    sender: Mutex<Option<UnboundedSender<Op>>>,
-    /// The same for tasks, which have a thread of their own.
+    /// Ends when this is dropped: with the store and its last open claim.
+    engine: Mutex<Option<Engine>>,
+    /// To the thread for tasks, if there is one. It ends when this is dropped.
     tasks: Mutex<Option<UnboundedSender<Tasking>>>,
     pid: u32,
 }
@@ -88,42 +96,87 @@ impl Shared {
         self.pid != std::process::id()
     }
 
-    /// Queues an operation; one that is not taken resolves its ticket to "unknown" by being dropped.
-    fn push(&self, op: Op) {
-        if !self.is_foreign() {
-            send(&self.sender, op, || worker::spawn(self.target.clone(), self.limits));
+    /// Leaves an operation to the thread; one that is not taken resolves its ticket to "unknown" by being dropped.
+    fn leave(&self, op: Op) {
+        if let Some(engine) = &*self.queue(op) {
+            engine.call();
         }
     }
 
+    /// Does it here, if nobody else is at it.
+    fn do_here<T>(&self, op: Op, ticket: Ticket<T>) -> Option<T> {
+        let lead = self.engine().as_ref().and_then(Engine::lead);
+        match lead {
+            // Queued where the worker is driven: it is not woken from elsewhere.
+            Some(lead) => lead.until(async |leads| {
+                match &*self.queue(op) {
+                    Some(engine) if !engine.is_driven_by(leads) => engine.call(),
+                    Some(_) | None => {}
+                }
+                ticket.await
+            }),
+            None => {
+                self.leave(op);
+                ticket.wait()
+            }
+        }
+    }
+
+    /// Started, if need be and if that is possible.
+    fn engine(&self) -> MutexGuard<'_, Option<Engine>> {
+        // Nothing in here can panic halfway through a change.
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        if engine.as_ref().is_none_or(Engine::has_ended) {
+            *engine = Engine::start(self.target.clone(), self.limits)
+                .inspect_err(|error| tracing::error!(%error, "the ledger's thread can't be started"))
+                .ok();
+        }
+        engine
+    }
+
+    fn queue(&self, op: Op) -> MutexGuard<'_, Option<Engine>> {
+        let engine = self.engine();
+        if let Some(engine) = &*engine {
+            engine.push(op);
+        }
+        engine
+    }
+
+    /// Leaves it to the thread for tasks; what is not taken resolves its ticket to "unknown" by being dropped.
     fn push_task(&self, tasking: Tasking) {
-        if !self.is_foreign() {
-            send(&self.tasks, tasking, || tasks::spawn(self.target.clone(), self.limits));
+        if self.is_foreign() {
+            return;
+        }
+        // Nothing in here can panic halfway through a change.
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let tasking = match &*tasks {
+            None => tasking,
+            Some(thread) => match thread.send(tasking) {
+                Ok(()) => return,
+                // It has died.
+                Err(back) => back.0,
+            },
+        };
+        match tasks::spawn(self.target.clone(), self.limits) {
+            Ok(thread) => {
+                let _ = thread.send(tasking);
+                *tasks = Some(thread);
+            }
+            Err(error) => tracing::error!(%error, "the ledger's thread for tasks can't be started"),
         }
     }
 }
 
-/// Gives `op` to the thread; `spawn` starts one if there is none.
-fn send<T>(
-    sender: &Mutex<Option<UnboundedSender<T>>>,
-    op: T,
-    spawn: impl FnOnce() -> std::io::Result<UnboundedSender<T>>,
-) {
-    // Nothing in here can panic halfway through a change.
-    let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
-    let op = match &*sender {
-        None => op,
-        Some(thread) => match thread.send(op) {
-            Ok(()) => return,
-            // It has died.
-            Err(back) => back.0,
-        },
-    };
-    match spawn() {
-        Ok(thread) => {
-            let _ = thread.send(op);
-            *sender = Some(thread);
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let engine = self.engine.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.is_foreign() {
+            // To drop them would lock and wake.
+            std::mem::forget((engine, tasks));
+        } else if let Some(engine) = engine {
+            engine.close();
         }
-        Err(error) => tracing::error!(%error, "the ledger's thread can't be started"),
     }
 }
 
@@ -139,36 +192,14 @@ impl Store for PostgresStore {
         if self.0.is_foreign() {
             return Ticket::ready(Claimed::Refuse(forked().refuse(&request.action, "the ledger can't be used")));
         }
-        // Its body could run and never say so.
-        if request.transactional {
-            return Ticket::ready(Claimed::Refuse(messages::not_transactional(&request.action)));
-        }
-        let (digest, attempt) = (request.digest, request.attempt);
-        let (reply, ticket) = Ticket::returning({
-            let shared = self.0.clone();
-            // Invariant 4.
-            move |claimed| match claimed {
-                Claimed::Run { epoch } => {
-                    let settlement = Settlement::Released("the caller had gone before the body began");
-                    let request = SettleRequest { digest, epoch, attempt, settlement, lazy: false };
-                    shared.push(Op::Settle(Box::new(Settling::new(request, None))));
-                }
-                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Reconcile(_) | Claimed::Refuse(_) => {}
-            }
-        });
-        let until = Instant::now() + self.0.limits.claim;
-        self.0.push(Op::Claim(Box::new(Claiming { request, reply, until, uncertain: false, alone: false })));
-        ticket
+        Ticket::of(Claim { shared: self.0.clone(), request })
     }
 
     fn settle(&self, request: SettleRequest) -> Ticket<Settled> {
-        let (reply, ticket) = Ticket::new();
         if self.0.is_foreign() {
-            reply.send(Settled::Unsettled(forked().to_string()));
-            return ticket;
+            return Ticket::ready(Settled::Unsettled(forked().to_string()));
         }
-        self.0.push(Op::Settle(Box::new(Settling::new(request, Some(reply)))));
-        ticket
+        Ticket::of(Settle { shared: self.0.clone(), request })
     }
 
     fn note(&self, request: NoteRequest) -> Ticket<Result<(), Refused>> {
@@ -178,7 +209,7 @@ impl Store for PostgresStore {
             return ticket;
         }
         let until = Instant::now() + self.0.limits.claim;
-        self.0.push(Op::Note(Box::new(Noting { request, reply, until })));
+        self.0.leave(Op::Note(Box::new(Noting { request, reply, until })));
         ticket
     }
 
@@ -209,7 +240,9 @@ impl Store for PostgresStore {
 
     fn audit(&self, record: AuditRecord) -> Ticket<()> {
         let (reply, ticket) = Ticket::new();
-        self.0.push(Op::Audit(Box::new(Auditing { record, reply })));
+        if !self.0.is_foreign() {
+            self.0.leave(Op::Audit(Box::new(Auditing { record, reply })));
+        }
         ticket
     }
 
@@ -219,7 +252,73 @@ impl Store for PostgresStore {
             reply.send(false);
             return ticket;
         }
-        self.0.push(Op::Drain(Draining { until, reply }));
+        self.0.leave(Op::Drain(Draining { until, reply }));
+        ticket
+    }
+}
+
+/// A claim that is still to begin.
+struct Claim {
+    shared: Arc<Shared>,
+    request: ClaimRequest,
+}
+
+impl Claim {
+    fn begin(self) -> (Arc<Shared>, Op, Ticket<Claimed>) {
+        let Claim { shared, request } = self;
+        let (digest, attempt) = (request.digest, request.attempt);
+        let (reply, ticket) = Ticket::returning({
+            let shared = shared.clone();
+            // Invariant 4.
+            move |claimed| match claimed {
+                Claimed::Run { epoch } => {
+                    let settlement = Settlement::Released("the caller had gone before the body began");
+                    let request = SettleRequest { digest, epoch, attempt, settlement, lazy: false };
+                    shared.leave(Op::Settle(Box::new(Settling::new(request, None))));
+                }
+                Claimed::Replay(_) | Claimed::ReplayError(_) | Claimed::Reconcile(_) | Claimed::Refuse(_) => {}
+            }
+        });
+        let until = Instant::now() + shared.limits.claim;
+        (shared, Op::Claim(Box::new(Claiming { request, reply, until, uncertain: false, alone: false })), ticket)
+    }
+}
+
+impl Job<Claimed> for Claim {
+    fn here(self: Box<Self>) -> Option<Claimed> {
+        let (shared, op, ticket) = self.begin();
+        shared.do_here(op, ticket)
+    }
+
+    fn elsewhere(self: Box<Self>) -> Ticket<Claimed> {
+        let (shared, op, ticket) = self.begin();
+        shared.leave(op);
+        ticket
+    }
+}
+
+/// A settlement that is still to begin.
+struct Settle {
+    shared: Arc<Shared>,
+    request: SettleRequest,
+}
+
+impl Settle {
+    fn begin(self) -> (Arc<Shared>, Op, Ticket<Settled>) {
+        let (reply, ticket) = Ticket::new();
+        (self.shared, Op::Settle(Box::new(Settling::new(self.request, Some(reply)))), ticket)
+    }
+}
+
+impl Job<Settled> for Settle {
+    fn here(self: Box<Self>) -> Option<Settled> {
+        let (shared, op, ticket) = self.begin();
+        shared.do_here(op, ticket)
+    }
+
+    fn elsewhere(self: Box<Self>) -> Ticket<Settled> {
+        let (shared, op, ticket) = self.begin();
+        shared.leave(op);
         ticket
     }
 }
@@ -235,16 +334,13 @@ pub(super) use tasks::open as open_tasks;
 
 /// The store at `postgres://…`. Reads the URL and no more: the server is reached at the first call.
 pub(super) fn open(url: &str, lease: Duration) -> Result<Arc<dyn Store>, Refused> {
-    let target = Target::from_url(url).map_err(|trouble| {
-        Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
-            .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
-    })?;
+    let target = Target::from_url(url).map_err(|trouble| unusable(&trouble))?;
     let (limits, pid) = (Limits::new(lease), std::process::id());
-    Ok(Arc::new(PostgresStore(Arc::new(Shared {
-        target,
-        limits,
-        sender: Mutex::new(None),
-        tasks: Mutex::new(None),
-        pid,
-    }))))
+    let (engine, tasks) = (Mutex::default(), Mutex::default());
+    Ok(Arc::new(PostgresStore(Arc::new(Shared { target, limits, engine, tasks, pid }))))
+}
+
+fn unusable(trouble: &Trouble) -> Refused {
+    Refused::new(Kind::NotConfigured, "ledger", format!("the ledger's URL can't be used: {trouble}"))
+        .advise("set `PORTCULLIS_LEDGER=postgres://USER@HOST/DATABASE`, or name the ledger in code")
 }

@@ -1,8 +1,7 @@
 //! What all connections of a store share.
 
-use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::{ToSql, Type};
@@ -24,18 +23,42 @@ pub(super) struct Room {
     pub(super) target: Target,
     pub(super) limits: Limits,
     /// Made when it is first needed: it reads the platform's certificates.
-    tls: RefCell<Option<Tls>>,
+    tls: Mutex<Option<Tls>>,
     /// Which ledger it is: another one at the same address is not ours.
-    pub(super) known: Cell<Option<Uuid>>,
+    pub(super) known: Fact<Option<Uuid>>,
     /// This process's row in `owner`.
-    pub(super) owner: Cell<Option<i64>>,
+    pub(super) owner: Fact<Option<i64>>,
     /// A claim has met a lease of ours that had lapsed.
-    pub(super) lapsed: Cell<bool>,
-    actions: RefCell<Actions>,
+    pub(super) lapsed: Fact<bool>,
+    /// The last claims met some that were stored: the next ones may, too.
+    pub(super) meets_stored: Fact<bool>,
+    actions: Mutex<Actions>,
+}
+
+/// A value that one task changes at a time; whoever drives the runtime may do so on another thread.
+pub(super) struct Fact<T>(Mutex<T>);
+
+impl<T: Copy> Fact<T> {
+    fn new(value: T) -> Self {
+        Fact(Mutex::new(value))
+    }
+
+    pub(super) fn get(&self) -> T {
+        *lock(&self.0)
+    }
+
+    pub(super) fn set(&self, value: T) {
+        *lock(&self.0) = value;
+    }
+}
+
+/// Nothing that is done under these locks can panic halfway through a change.
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Actions by namespace and name, as they are on record: nobody ever changes them.
-type Actions = HashMap<String, HashMap<String, Rc<Action>>>;
+type Actions = HashMap<String, HashMap<String, Arc<Action>>>;
 
 const REMEMBERED: usize = 4096;
 
@@ -61,11 +84,12 @@ impl Room {
         Room {
             target,
             limits,
-            tls: RefCell::new(None),
-            known: Cell::new(None),
-            owner: Cell::new(None),
-            lapsed: Cell::new(false),
-            actions: RefCell::default(),
+            tls: Mutex::default(),
+            known: Fact::new(None),
+            owner: Fact::new(None),
+            lapsed: Fact::new(false),
+            meets_stored: Fact::new(false),
+            actions: Mutex::default(),
         }
     }
 
@@ -74,7 +98,7 @@ impl Room {
         if self.target.config.get_ssl_mode() == SslMode::Disable {
             return Ok(None);
         }
-        let mut tls = self.tls.borrow_mut();
+        let mut tls = lock(&self.tls);
         if tls.is_none() {
             *tls = Some(Tls::new(self.target.roots.as_deref())?);
         }
@@ -82,8 +106,8 @@ impl Room {
     }
 
     /// The action of a claim, made if nobody has used it yet.
-    pub(super) async fn action(&self, session: &Session, request: &ClaimRequest) -> Result<Rc<Action>, Trouble> {
-        let known = self.actions.borrow().get(&request.namespace).and_then(|names| names.get(&request.action)).cloned();
+    pub(super) async fn action(&self, session: &Session, request: &ClaimRequest) -> Result<Arc<Action>, Trouble> {
+        let known = lock(&self.actions).get(&request.namespace).and_then(|names| names.get(&request.action)).cloned();
         if let Some(action) = known {
             return Ok(action);
         }
@@ -98,18 +122,18 @@ impl Room {
             rows = client.query_typed(sql::FIND_ACTION, &values[..2]).await?;
         }
         let row = rows.first().ok_or_else(|| Trouble::new(TroubleKind::Conflicting, "its action is not there yet"))?;
-        let action = Rc::new(Action { id: row.try_get(0)?, place: row.try_get(1)? });
-        let mut actions = self.actions.borrow_mut();
+        let action = Arc::new(Action { id: row.try_get(0)?, place: row.try_get(1)? });
+        let mut actions = lock(&self.actions);
         // A name may be computed at run time: what is remembered must not grow with the data.
         if actions.values().map(HashMap::len).sum::<usize>() >= REMEMBERED {
             actions.clear();
         }
-        actions.entry(request.namespace.clone()).or_default().insert(request.action.clone(), Rc::clone(&action));
+        actions.entry(request.namespace.clone()).or_default().insert(request.action.clone(), Arc::clone(&action));
         Ok(action)
     }
 
     /// What was remembered may belong to another time of the database.
     pub(super) fn forget(&self) {
-        self.actions.borrow_mut().clear();
+        lock(&self.actions).clear();
     }
 }

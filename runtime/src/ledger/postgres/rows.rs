@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::super::row::{self, Circumstances, Outcome, Row, Unreadable};
 use super::super::rules::{self, Age, By, Life, Moment, Stored};
-use super::super::{Attempt, Digest, Fingerprint, Kept};
+use super::super::{Attempt, Digest, Fingerprint, Kept, Note};
 use super::trouble::{Trouble, TroubleKind};
-use crate::clock::when;
+use crate::clock::{time, when};
 
 /// A row of `claim`, with its owner, as [`sql::READ`](super::sql::READ) selects them.
 #[derive(Debug)]
@@ -26,10 +26,10 @@ pub(super) struct Seen {
 /// Who holds a claim.
 #[derive(Debug)]
 pub(super) struct Holder {
-    host: String,
+    pub(super) host: String,
     pub(super) pid: u32,
-    since_ms: i64,
-    alive: bool,
+    pub(super) since_ms: i64,
+    pub(super) alive: bool,
 }
 
 impl fmt::Display for Holder {
@@ -110,6 +110,12 @@ pub(super) fn bytes<const N: usize>(row: &tokio_postgres::Row, column: usize) ->
         let name = row.columns().get(column).map_or("column", |column| column.name());
         Trouble::new(TroubleKind::Statement, format!("a {name} has {} bytes, not {N}", bytes.len()))
     })
+}
+
+/// A note, as [`sql::NOTES`](super::sql::NOTES) selects it.
+pub(super) fn note(row: &tokio_postgres::Row) -> Result<Note, Trouble> {
+    let epoch = row.try_get::<_, i64>(0)?.cast_unsigned();
+    Ok(Note { epoch, at: time(row.try_get(1)?), bytes: row.try_get(2)? })
 }
 
 fn utf8(bytes: &[u8]) -> Result<String, Trouble> {

@@ -55,7 +55,7 @@ impl Session {
         let mut client = connect(target, tls).await?;
         let millis = patience.as_millis();
         // Not in the startup packet: poolers refuse what they don't know. Without statistics the planner might walk a whole
-        // table that was empty when the statement was prepared.
+        // table that was empty when the statement was prepared. What is prepared is planned once.
         let settings = format!(
             "SET default_transaction_isolation = 'read committed';
              SET default_transaction_deferrable = off;
@@ -65,6 +65,7 @@ impl Session {
              SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
              SET search_path = pg_catalog;
              SELECT set_config('idle_session_timeout', '0', false) FROM pg_settings WHERE name = 'idle_session_timeout';
+             SELECT set_config('plan_cache_mode', 'force_generic_plan', false) FROM pg_settings WHERE name = 'plan_cache_mode';
              SELECT set_config('synchronous_commit', 'on', false)
                WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');",
             millis * 4

@@ -1,8 +1,8 @@
 //! The statements.
 //!
 //! Each of the hot path is a transaction of its own, and one that says yes is a statement that wrote: nothing is concluded from
-//! what a snapshot did not show. `claim_…` and [`READ`] are sent together, as two transactions: the first waits for whoever is
-//! inserting the same digest, the second sees what that one has committed.
+//! what a snapshot did not show. `claim_…` and [`READ`] are two transactions, also when they are sent together: the first waits for
+//! whoever is inserting the same digest, the second sees what that one has committed.
 
 macro_rules! now_ms {
     () => {
@@ -42,16 +42,22 @@ pub(super) const CLAIM_MANY: &str = concat!(
     " ORDER BY digest ON CONFLICT (digest) DO NOTHING RETURNING digest"
 );
 
+/// What [`Seen::read`](super::rows::Seen::read) reads, and after it whatever else is asked for.
 macro_rules! read {
     ($rest:literal) => {
+        read!("", "", $rest)
+    };
+    ($columns:literal, $tables:literal, $rest:literal) => {
         concat!(
             "SELECT claim.digest, claim.fingerprint, claim.state, claim.epoch, claim.attempt, claim.owner, claim.claimed_ms,
                claim.settled_ms, claim.retain_ms, claim.loss, claim.receipt, claim.ended,
                claim.first_ms, claim.running, claim.settled_by, claim.sealed, claim.transactional,
                owner.host, owner.pid, owner.since_ms, coalesce(owner.lease_until > clock_timestamp(), false), ",
             now_ms!(),
-            ", CASE WHEN claim.state = 3 THEN (SELECT max(renewed_ms) FROM portcullis.owner) END
-             FROM portcullis.claim LEFT JOIN portcullis.owner ON owner.id = claim.owner ",
+            ", CASE WHEN claim.state = 3 THEN (SELECT max(renewed_ms) FROM portcullis.owner) END",
+            $columns,
+            " FROM portcullis.claim LEFT JOIN portcullis.owner ON owner.id = claim.owner ",
+            $tables,
             $rest
         )
     };
@@ -63,11 +69,18 @@ pub(super) const READ: &str = read!("WHERE claim.digest = ANY($1::bytea[])");
 /// The same, one of them, to be changed.
 pub(super) const LOCK: &str = read!("WHERE claim.digest = $1::bytea FOR UPDATE OF claim");
 
+/// Locks those of these claims that no other transaction is at.
+pub(super) const TAKE: &str =
+    "SELECT digest FROM portcullis.claim WHERE digest = ANY($1::bytea[]) ORDER BY digest FOR UPDATE SKIP LOCKED";
+
+/// Which of these claims there are.
+pub(super) const THERE: &str = "SELECT digest FROM portcullis.claim WHERE digest = ANY($1::bytea[])";
+
 /// The happy settlement: digest, epoch, attempt, state, loss, receipt, sealed. No row: ask the rules.
 pub(super) const SETTLE_ONE: &str = concat!(
     "UPDATE portcullis.claim SET state = $4, loss = $5, receipt = $6, sealed = $7, settled_ms = ",
     now_ms!(),
-    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND state = 0 AND NOT transactional"
+    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND state::integer = 0 AND NOT transactional"
 );
 
 /// Many of them, given in the order of their digests.
@@ -77,8 +90,8 @@ pub(super) const SETTLE_MANY: &str = concat!(
     now_ms!(),
     " FROM unnest($1::bytea[], $2::bigint[], $3::uuid[], $4::smallint[], $5::smallint[], $6::bytea[], $7::boolean[])
         AS asked(digest, epoch, attempt, state, loss, receipt, sealed)
-      WHERE claim.digest = asked.digest AND claim.epoch = asked.epoch AND claim.attempt = asked.attempt AND claim.state = 0
-        AND NOT claim.transactional
+      WHERE claim.digest = asked.digest AND claim.epoch = asked.epoch AND claim.attempt = asked.attempt
+        AND claim.state::integer = 0 AND NOT claim.transactional
       RETURNING claim.digest"
 );
 
@@ -89,6 +102,29 @@ pub(super) const PUT: &str = concat!(
     now_ms!(),
     " WHERE digest = $1"
 );
+
+/// A settlement in a transaction of the user's: digest, epoch, attempt, receipt, sealed. No row: ask the rules. What it had said
+/// of being overdue stays, for the event. What is acknowledged then is on disk, whatever the user's session says.
+pub(super) const SETTLE_INSIDE: &str = concat!(
+    "UPDATE portcullis.claim SET state = 1, loss = 0, receipt = $4, sealed = $5, running = false, settled_by = 0, settled_ms = ",
+    now_ms!(),
+    " WHERE digest = $1 AND epoch = $2 AND attempt = $3 AND (state = 0 OR (state = 3 AND running))
+      RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')
+        THEN set_config('synchronous_commit', 'on', true) END"
+);
+
+/// What decides about that: digest.
+pub(super) const KNOWN: &str =
+    "SELECT state, epoch, attempt, running, settled_by FROM portcullis.claim WHERE digest = $1";
+
+/// Which of these claims are committed by their own attempt, with nothing left to be said: digests, epochs, attempts.
+pub(super) const COMMITTED: &str = "SELECT claim.digest FROM portcullis.claim
+     JOIN unnest($1::bytea[], $2::bigint[], $3::uuid[]) AS asked(digest, epoch, attempt) ON claim.digest = asked.digest
+     WHERE claim.epoch = asked.epoch AND claim.attempt = asked.attempt
+       AND claim.state = 1 AND claim.settled_by = 0 AND claim.ended IS NULL";
+
+/// Forgets that a claim was overdue.
+pub(super) const NOT_OVERDUE: &str = "UPDATE portcullis.claim SET ended = NULL WHERE digest = $1";
 
 /// The next epoch of a locked claim: digest, epoch, attempt, owner, retain, first, transactional. No row: the lease has lapsed.
 pub(super) const START_AGAIN: &str = concat!(
@@ -103,7 +139,7 @@ pub(super) const START_AGAIN: &str = concat!(
 /// Which of these claims still run: digests.
 pub(super) const STILL_RUNNING: &str =
     "SELECT claim.digest FROM portcullis.claim JOIN portcullis.owner ON owner.id = claim.owner
-     WHERE claim.digest = ANY($1::bytea[]) AND claim.state = 0 AND owner.lease_until > clock_timestamp()";
+     WHERE claim.digest = ANY($1::bytea[]) AND claim.state::integer = 0 AND owner.lease_until > clock_timestamp()";
 
 /// A new owner: host, pid, program, lease in milliseconds.
 pub(super) const ENROL: &str = concat!(
@@ -155,3 +191,33 @@ pub(super) const ADD_NOTE: &str =
 
 /// The notes beside a claim.
 pub(super) const NOTES: &str = "SELECT epoch, at_ms, note FROM portcullis.note WHERE digest = $1 ORDER BY id";
+
+/// Claims with their names, as an operator sees them. The rest of the statement follows.
+pub(super) const RECORDS: &str = read!(
+    ", action.namespace, action.name, action.place, claim.key, owner.program",
+    "JOIN portcullis.action ON action.id = claim.action ",
+    ""
+);
+
+/// A claim, before it is read: what is read then is newer than whatever this has waited for.
+pub(super) const HOLD: &str = "SELECT FROM portcullis.claim WHERE digest = $1 FOR UPDATE";
+
+/// Events as they are stored. The rest of the statement follows.
+pub(super) const EVENTS: &str =
+    "SELECT id, owner, seq, at_ms, kind, actor, action, digest, epoch, detail, hash FROM portcullis.event ";
+
+/// The notes beside many claims.
+pub(super) const NOTES_OF: &str =
+    "SELECT epoch, at_ms, note, digest FROM portcullis.note WHERE digest = ANY($1::bytea[]) ORDER BY id";
+
+/// Receipts whose time is over, as the partial index says it: now, how many. Others may be at some of them.
+pub(super) const DUE: &str = "SELECT digest, state, settled_ms + retain_ms FROM portcullis.claim
+     WHERE retain_ms IS NOT NULL AND state IN (1, 2) AND settled_ms + retain_ms <= $1
+     ORDER BY settled_ms + retain_ms LIMIT $2 FOR UPDATE SKIP LOCKED";
+
+/// Takes receipts away: digests, the state that stands for it.
+pub(super) const EXPIRE: &str =
+    "UPDATE portcullis.claim SET state = $2, receipt = NULL, sealed = false, loss = 0 WHERE digest = ANY($1::bytea[])";
+
+/// The notes beside them.
+pub(super) const FORGET_NOTES: &str = "DELETE FROM portcullis.note WHERE digest = ANY($1::bytea[])";

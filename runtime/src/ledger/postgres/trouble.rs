@@ -63,6 +63,12 @@ impl Trouble {
         self
     }
 
+    /// What was under way was never committed, or wrote nothing.
+    pub(super) fn without_effect(mut self) -> Self {
+        self.certainty = Certainty::Nothing;
+        self
+    }
+
     pub(super) fn kind(&self) -> TroubleKind {
         self.kind
     }
@@ -131,7 +137,13 @@ impl fmt::Display for Trouble {
 
 impl From<tokio_postgres::Error> for Trouble {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else { return without_answer(&error) };
+        Trouble::of(&error)
+    }
+}
+
+impl Trouble {
+    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else { return without_answer(error) };
         let (kind, what) = match db.code() {
             code if *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED => {
                 (TroubleKind::Conflicting, "another transaction came into the way")

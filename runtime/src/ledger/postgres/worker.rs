@@ -1,22 +1,21 @@
-//! The thread that drives the connections.
+//! The task that gives the connections their work.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Sleep;
 
 use super::super::{Attempt, Claimed, Digest, messages};
-use super::Limits;
+use super::engine::Pulse;
 use super::lane::{Done, Lane, Work};
 use super::parked::Parked;
 use super::queue::{CHAINED, Chained, Draining, Op, Queue, Step};
 use super::room::Room;
-use super::target::Target;
 use super::trouble::Trouble;
 
 mod done;
@@ -31,23 +30,11 @@ const SETTLES: usize = 1;
 /// The lane of transactions of several statements.
 const REST: usize = 2;
 
-pub(super) fn spawn(target: Target, limits: Limits) -> std::io::Result<UnboundedSender<Op>> {
-    let (sender, inbox) = unbounded_channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("portcullis-ledger".to_owned()).spawn(move || {
-        // A bug in here costs what is under way (whose tickets then resolve to "unknown"); the next call starts anew.
-        let work = AssertUnwindSafe(|| runtime.block_on(Worker::new(inbox, Room::new(target, limits)).run()));
-        if catch_unwind(work).is_err() {
-            tracing::error!("the ledger's thread panicked");
-        }
-    })?;
-    Ok(sender)
-}
+type UnderWay = Pin<Box<dyn Future<Output = (usize, Lane, Done)> + Send>>;
 
-type UnderWay = Pin<Box<dyn Future<Output = (usize, Lane, Done)>>>;
-
-struct Worker {
-    room: Rc<Room>,
+pub(super) struct Worker {
+    room: Arc<Room>,
+    pulse: Arc<Pulse>,
     inbox: UnboundedReceiver<Op>,
     /// Nobody can ask anything any more: since when.
     closed: Option<Instant>,
@@ -65,6 +52,7 @@ struct Worker {
     renew_at: Instant,
     renewing: bool,
     sweep_at: Instant,
+    alarm: Pin<Box<Sleep>>,
     /// How many share a transaction: one, after a failure of one of them.
     most_chained: usize,
     /// What last kept us from the server.
@@ -72,10 +60,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(inbox: UnboundedReceiver<Op>, room: Room) -> Self {
+    pub(super) fn new(inbox: UnboundedReceiver<Op>, room: Room, pulse: Arc<Pulse>) -> Self {
         let now = Instant::now();
         Worker {
-            room: Rc::new(room),
+            room: Arc::new(room),
+            pulse,
             inbox,
             closed: None,
             queue: Queue::default(),
@@ -89,12 +78,13 @@ impl Worker {
             renew_at: now,
             renewing: false,
             sweep_at: now,
+            alarm: Box::pin(tokio::time::sleep_until(now.into())),
             most_chained: CHAINED,
             trouble: None,
         }
     }
 
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         loop {
             self.hear().await;
             let now = Instant::now();
@@ -123,22 +113,28 @@ impl Worker {
 
     /// Waits for something to do, and takes in all there is.
     async fn hear(&mut self) {
-        let sleep = tokio::time::sleep_until(self.wake_at().into());
-        tokio::pin!(sleep);
-        let (mut ops, mut done) = (Vec::new(), Vec::new());
+        let wake_at = self.wake_at();
+        if self.is_at_rest() {
+            self.pulse.rest(wake_at, || self.inbox.is_empty() && !self.inbox.is_closed());
+        }
+        // One that rings too soon does no harm; a timer of its own for each piece of work would wake the runtime that it is set on.
+        let is_late = self.alarm.is_elapsed() || self.alarm.deadline().into_std() > wake_at;
+        if is_late {
+            self.alarm.as_mut().reset(wake_at.into());
+        }
+        let (mut ops, mut done, mut is_end) = (Vec::new(), Vec::new(), false);
         std::future::poll_fn(|cx| {
             while self.closed.is_none() {
                 match self.inbox.poll_recv(cx) {
                     Poll::Ready(Some(op)) => ops.push(op),
-                    Poll::Ready(None) => self.closed = Some(Instant::now()),
+                    Poll::Ready(None) => (self.closed, is_end) = (Some(Instant::now()), true),
                     Poll::Pending => break,
                 }
             }
             while let Poll::Ready(Some(one)) = self.under_way.poll_next_unpin(cx) {
                 done.push(one);
             }
-            let is_news = !ops.is_empty() || !done.is_empty() || self.closed.is_some_and(|at| at.elapsed() < SWEEP);
-            if is_news { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+            if is_end || !ops.is_empty() || !done.is_empty() { Poll::Ready(()) } else { self.alarm.as_mut().poll(cx) }
         })
         .await;
         for (i, lane, done) in done {
@@ -148,6 +144,12 @@ impl Worker {
         for op in ops {
             self.take_in(op);
         }
+    }
+
+    /// Nothing is under way, and nobody waits.
+    fn is_at_rest(&self) -> bool {
+        let nobody_waits = self.parked.wake_at().is_none() && self.drains.is_empty();
+        self.queue.is_idle() && self.under_way.is_empty() && nobody_waits && self.closed.is_none()
     }
 
     fn take_in(&mut self, op: Op) {
@@ -192,7 +194,7 @@ impl Worker {
             let work = if lane.is_open() { self.work_for(i, now) } else { self.wants(i, now).then_some(Work::Open) };
             let Some(work) = work else { continue };
             if let Some(lane) = self.lanes[i].take() {
-                let room = Rc::clone(&self.room);
+                let room = Arc::clone(&self.room);
                 self.under_way.push(Box::pin(async move {
                     let (lane, done) = lane.run(room, work).await;
                     (i, lane, done)
@@ -231,6 +233,10 @@ impl Worker {
                 let batch = self.queue.take_claims();
                 if !batch.is_empty() {
                     return Some(Work::Claims(batch));
+                }
+                // A caller that is alone is served by one process of the server, which is quicker than two in turn.
+                if self.under_way.is_empty() && !self.queue.settles.is_empty() {
+                    return Some(Work::Settles(self.queue.take_settles()));
                 }
                 self.looked_for = self.parked.due(now)?;
                 Some(Work::Look(self.looked_for.clone()))

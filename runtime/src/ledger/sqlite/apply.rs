@@ -1,5 +1,6 @@
 //! One operation: read the row, ask the rules, write what they say.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -13,10 +14,12 @@ use super::super::{
 use super::super::{events, messages};
 use super::queue::Op;
 use super::rows::{self, Action, Circumstances, Found, Outcome, Row};
+use super::spill::Spill;
 use super::tasks;
 use super::writer::{Answer, Waiting};
 use crate::sqlite::{
-    ChainEntry, Holder, OwnerId, SideFile, Trouble, TroubleKind, append, holder, millis, now_ms, origin_ms, time,
+    ChainEntry, Holder, OwnerId, Reached, SideFile, Trouble, TroubleKind, append, holder, millis, now_ms, origin_ms,
+    time,
 };
 
 /// Actions by namespace and name, as they are on record: nobody ever changes them.
@@ -30,11 +33,66 @@ pub(super) struct Context<'a> {
     pub(super) side: Option<&'a SideFile>,
     /// This process.
     pub(super) owner: OwnerId,
+    /// In a write transaction.
+    pub(super) beside: Option<&'a Beside<'a>>,
+}
+
+/// What lies beside the file, and what a transaction means to it once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Beside<'a> {
+    pub(super) spill: Option<&'a Spill>,
+    /// How far the ledger had come before.
+    pub(super) before: Reached,
+    /// How far it has come in this transaction.
+    pub(super) reached: Cell<Reached>,
+    /// So much of the spill was brought in.
+    pub(super) brought_in: Cell<Option<u64>>,
 }
 
 impl Context<'_> {
     fn holder(&self, owner: OwnerId) -> Result<Option<Holder>, Trouble> {
         Ok(holder(self.connection, self.side, owner)?)
+    }
+
+    /// Keeps how far the ledger has come with a start that was just written.
+    fn started(&self, epoch: u64) -> Result<(), Trouble> {
+        let Some(beside) = self.beside else { return Ok(()) };
+        let mut reached = beside.reached.get();
+        if epoch == 1 {
+            reached.claims = self.connection.last_insert_rowid();
+            // Rows are never deleted: this one had been given out.
+            if reached.claims <= beside.before.claims {
+                let what = "an older copy of it has been put in its place while it was open";
+                return Err(Trouble::new(TroubleKind::RolledBack, what));
+            }
+        } else {
+            let count = "UPDATE meta SET commit_seq = commit_seq + 1 RETURNING commit_seq";
+            reached.starts = self.connection.prepare_cached(count)?.query_row([], |row| row.get(0))?;
+        }
+        beside.reached.set(reached);
+        Ok(())
+    }
+
+    /// Records what others, or this process, could not record earlier. `true` if there was anything new.
+    pub(super) fn bring_in(&self) -> Result<bool, Trouble> {
+        let Some(beside) = self.beside else { return Ok(false) };
+        let Some(spill) = beside.spill.filter(|spill| spill.is_used()) else { return Ok(false) };
+        let (requests, end) = spill.read()?;
+        if beside.brought_in.replace(Some(end)) == Some(end) {
+            return Ok(false);
+        }
+        for request in &requests {
+            let why = match settle(self, request) {
+                Ok(Settled::Recorded | Settled::Fenced) => continue,
+                Ok(Settled::Unsettled(why)) => why,
+                // It must not keep everybody else from the ledger.
+                Err(trouble) if trouble.kind() == TroubleKind::Statement => trouble.to_string(),
+                Err(trouble) => return Err(trouble),
+            };
+            let detail = json!({ "why": why, "spilled": events::settlement(&request.settlement, true) });
+            self.event("unsettled", &request.digest, request.epoch, &detail)?;
+        }
+        Ok(true)
     }
 
     /// Whether the owner of a claim lives, and how far back its moments lie.
@@ -139,6 +197,7 @@ fn claim(context: &Context<'_>, actions: &mut Actions, request: &ClaimRequest) -
         let decided = decide(context, row.as_deref(), request)?;
         let start = |epoch, first_ms| {
             rows::start(context.connection, request, action.id, context.owner, epoch, first_ms, now_ms())?;
+            context.started(epoch)?;
             Ok(Answer::Claimed(Claimed::Run { epoch }))
         };
         match (decided, row) {
@@ -148,6 +207,8 @@ fn claim(context: &Context<'_>, actions: &mut Actions, request: &ClaimRequest) -
                 context.event("ran_again", &request.digest, epoch, &detail)?;
                 return start(epoch, Some(row.first_ms()));
             }
+            // Its owner may have left word before it died, and after this transaction began.
+            (OnClaim::Orphaned | OnClaim::RolledBack, Some(_)) if context.bring_in()? => {}
             // Both lead to another state of the same row, about which is decided in the next round.
             (OnClaim::Orphaned, Some(row)) => lose_owner(context, request, &row, State::InDoubt, "owner_dead")?,
             (OnClaim::RolledBack, Some(row)) => lose_owner(context, request, &row, State::Open, "rolled_back")?,

@@ -126,7 +126,8 @@ impl Looker {
         owner: OwnerId,
         request: &ClaimRequest,
     ) -> Result<(Look, Option<Settled>), Trouble> {
-        let context = apply::Context { connection: self.reader.connection()?, side: Some(file.side()), owner };
+        let context =
+            apply::Context { connection: self.reader.connection()?, side: Some(file.side()), owner, beside: None };
         let Some((answer, row)) = apply::peek(&context, &mut self.actions, request)? else {
             return Ok((Look::Fresh, None));
         };

@@ -12,39 +12,27 @@ use crate::sqlite::{ChainEntry, OwnerId, Trouble, append, is_ledger, now_ms};
 impl sealed::Sealed for &Transaction<'_> {}
 
 impl SettleIn for &Transaction<'_> {
-    type Settled = Result<(), Refused>;
+    type Settled<'a>
+        = Result<(), Refused>
+    where
+        Self: 'a;
 
-    fn settle(self, settlement: Result<Inside<'_>, Refused>) -> Result<(), Refused> {
+    fn settle<'a>(self, settlement: Result<Inside<'a>, Refused>) -> Result<(), Refused>
+    where
+        Self: 'a,
+    {
         let inside = settlement?;
-        let decided = match apply(self, &inside) {
-            Ok(decided) => decided,
+        match apply(self, &inside) {
+            Ok(decided) => inside.outcome(
+                decided,
+                "open the connection on the ledger's own file; if the effect is in another database, settle by returning Ok",
+            ),
             Err(trouble) => {
                 let refused = inside.refuse(Kind::LedgerUnavailable, &trouble.to_string());
-                return Err(refused.because(trouble));
+                Err(refused.because(trouble))
             }
-        };
-        match decided {
-            OnInside::Apply { .. } => {
-                inside.written();
-                Ok(())
-            }
-            OnInside::Unknown => Err(stranger(&inside)),
-            OnInside::Already => {
-                Err(inside
-                    .refuse(Kind::InvalidTransition, "it has been settled already, and a receipt does not change"))
-            }
-            OnInside::Fenced => Err(inside.refuse(
-                Kind::InvalidTransition,
-                "a person has decided about the claim in the meantime, or a newer attempt holds it",
-            )),
         }
     }
-}
-
-fn stranger(inside: &Inside<'_>) -> Refused {
-    let why = "it is not on the ledger that granted the claim";
-    Refused::new(Kind::InvalidArgument, inside.action, format!("it can't be settled in this transaction: {why}"))
-        .advise("open the connection on the ledger's own file; if the effect is in another database, settle by returning Ok")
 }
 
 fn apply(connection: &Connection, inside: &Inside<'_>) -> Result<OnInside, Trouble> {

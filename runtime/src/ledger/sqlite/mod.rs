@@ -14,6 +14,7 @@
 //! 5. In a forked child nothing is locked, sent or waited for.
 
 mod apply;
+mod archive;
 mod engine;
 mod front;
 mod inside;
@@ -21,7 +22,8 @@ mod mail;
 mod parked;
 mod queue;
 mod recent;
-pub(super) mod rows;
+mod rows;
+mod spill;
 mod tasks;
 mod writer;
 
@@ -34,7 +36,8 @@ use super::{
     messages,
 };
 use crate::refused::{Kind, Refused};
-use crate::sqlite::{Place, Trouble, TroubleKind};
+use crate::sqlite::{Database, Failure, Flush, OwnerId, Place, Trouble, TroubleKind};
+pub(super) use archive::open_archive;
 use engine::Engine;
 use queue::{Auditing, Draining, Noting, Op};
 
@@ -146,6 +149,21 @@ pub(super) fn open(url: &str) -> Result<Arc<dyn Store>, Refused> {
 
 pub(super) use mail::open as open_mail;
 pub(super) use tasks::open as open_tasks;
+
+/// Records what processes could not record when they had to, before anybody else decides about it.
+fn bring_in(database: &mut Database, owner: OwnerId, until: Instant) -> Result<(), Trouble> {
+    let Some(spill) = spill::Spill::of(database).filter(spill::Spill::is_used) else { return Ok(()) };
+    let side = database.side().cloned();
+    let beside = apply::Beside { spill: Some(&spill), before: database.reached(), ..apply::Beside::default() };
+    let written = database.write(until, Flush::Disk, |connection| {
+        apply::Context { connection, side: side.as_deref(), owner, beside: Some(&beside) }.bring_in()
+    });
+    written.map_err(Failure::trouble)?;
+    if let Some(end) = beside.brought_in.get() {
+        spill.empty(end);
+    }
+    Ok(())
+}
 
 /// A store that forgets everything with the process: for tests.
 #[cfg(any(test, feature = "testing"))]

@@ -39,11 +39,13 @@ pub(super) struct Settling {
     /// `None`: nobody waits for it.
     pub(super) reply: Option<Reply<Settled>>,
     pub(super) since: Instant,
+    /// It is kept beside the ledger meanwhile.
+    pub(super) spilled: bool,
 }
 
 impl Settling {
     pub(super) fn new(request: SettleRequest, reply: Option<Reply<Settled>>) -> Self {
-        Settling { request, reply, since: Instant::now() }
+        Settling { request, reply, since: Instant::now(), spilled: false }
     }
 
     /// Tells whoever waits, once.

@@ -3,16 +3,17 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
-pub(in crate::ledger) use super::super::row::{Circumstances, Outcome, Row};
-use super::super::row::{Unreadable, by, state};
+pub(super) use super::super::row::state;
+pub(super) use super::super::row::{Circumstances, Outcome, Row};
+use super::super::row::{Unreadable, by};
 use super::super::rules::{By, Known, State};
 use super::super::{Attempt, ClaimRequest, Digest, Fingerprint, Note, NoteRequest};
 use crate::sqlite::{OwnerId, Trouble, TroubleKind, time};
 
 /// A row of `claim`, with its id.
 #[derive(Debug)]
-pub(in crate::ledger) struct Found {
-    pub(in crate::ledger) id: i64,
+pub(super) struct Found {
+    pub(super) id: i64,
     row: Row,
 }
 
@@ -29,41 +30,44 @@ impl std::ops::Deref for Found {
     }
 }
 
-pub(in crate::ledger) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Found>, Trouble> {
-    let row = connection
-        .prepare_cached(
-            "SELECT id, fingerprint, state, epoch, attempt, owner, claimed_ms, settled_ms, retain_ms, loss, receipt, ended,
-               first_ms, running, settled_by, sealed, transactional
-             FROM claim WHERE digest = ?1",
-        )?
-        .query_row([digest.0], |row| {
-            let codes: (i64, i64) = (row.get(2)?, row.get(14)?);
-            Ok((
-                codes,
-                row.get(0)?,
-                Row {
-                    fingerprint: Fingerprint(row.get(1)?),
-                    state: State::Pending,
-                    epoch: row.get::<_, i64>(3)?.unsigned_abs(),
-                    attempt: Attempt(Uuid::from_bytes(row.get(4)?)),
-                    owner: row.get(5)?,
-                    claimed_ms: row.get(6)?,
-                    settled_ms: row.get(7)?,
-                    retain_ms: row.get(8)?,
-                    loss: row.get(9)?,
-                    receipt: row.get(10)?,
-                    ended: row.get(11)?,
-                    first_ms: row.get(12)?,
-                    running: row.get(13)?,
-                    by: By::Attempt,
-                    sealed: row.get(15)?,
-                    transactional: row.get(16)?,
-                },
-            ))
-        })
-        .optional()?;
-    let Some(((state_code, by_code), id, row)) = row else { return Ok(None) };
-    Ok(Some(Found { id, row: Row { state: state(state_code)?, by: by(by_code)?, ..row } }))
+/// What [`read`] takes.
+pub(super) const COLUMNS: &str =
+    "claim.id, claim.fingerprint, claim.state, claim.epoch, claim.attempt, claim.owner, claim.claimed_ms, claim.settled_ms,
+    claim.retain_ms, claim.loss, claim.receipt, claim.ended, claim.first_ms, claim.running, claim.settled_by, claim.sealed,
+    claim.transactional";
+
+/// The claim in a row, from this column on.
+pub(super) fn read(row: &rusqlite::Row<'_>, from: usize) -> Result<Found, Trouble> {
+    Ok(Found {
+        id: row.get(from)?,
+        row: Row {
+            fingerprint: Fingerprint(row.get(from + 1)?),
+            state: state(row.get(from + 2)?)?,
+            epoch: row.get::<_, i64>(from + 3)?.unsigned_abs(),
+            attempt: Attempt(Uuid::from_bytes(row.get(from + 4)?)),
+            owner: row.get(from + 5)?,
+            claimed_ms: row.get(from + 6)?,
+            settled_ms: row.get(from + 7)?,
+            retain_ms: row.get(from + 8)?,
+            loss: row.get(from + 9)?,
+            receipt: row.get(from + 10)?,
+            ended: row.get(from + 11)?,
+            first_ms: row.get(from + 12)?,
+            running: row.get(from + 13)?,
+            by: by(row.get(from + 14)?)?,
+            sealed: row.get(from + 15)?,
+            transactional: row.get(from + 16)?,
+        },
+    })
+}
+
+pub(super) fn find(connection: &Connection, digest: &Digest) -> Result<Option<Found>, Trouble> {
+    // One text for all, so that it is prepared once.
+    static SQL: once_cell::sync::Lazy<String> =
+        once_cell::sync::Lazy::new(|| format!("SELECT {COLUMNS} FROM claim WHERE digest = ?1"));
+    let mut statement = connection.prepare_cached(&SQL)?;
+    let mut rows = statement.query([digest.0])?;
+    rows.next()?.map(|row| read(row, 0)).transpose()
 }
 
 impl From<Unreadable> for Trouble {
@@ -144,12 +148,7 @@ pub(super) fn start(
 }
 
 /// Writes where a claim has come to.
-pub(in crate::ledger) fn put(
-    connection: &Connection,
-    id: i64,
-    outcome: &Outcome<'_>,
-    now_ms: i64,
-) -> Result<(), Trouble> {
+pub(super) fn put(connection: &Connection, id: i64, outcome: &Outcome<'_>, now_ms: i64) -> Result<(), Trouble> {
     let Outcome { state, kept, loss, ended, running, by } = outcome;
     connection
         .prepare_cached(
@@ -179,7 +178,7 @@ pub(super) fn add_note(connection: &Connection, request: &NoteRequest, now_ms: i
 }
 
 /// The notes beside a claim, in order.
-pub(in crate::ledger) fn notes(connection: &Connection, digest: &Digest) -> Result<Vec<Note>, Trouble> {
+pub(super) fn notes(connection: &Connection, digest: &Digest) -> Result<Vec<Note>, Trouble> {
     let mut statement =
         connection.prepare_cached("SELECT epoch, at_ms, note FROM note WHERE digest = ?1 ORDER BY id")?;
     let notes = statement.query_map([digest.0], |row| {

@@ -12,6 +12,7 @@ use super::super::{
 };
 use super::*;
 
+mod beside;
 mod faults;
 mod many;
 mod replays;

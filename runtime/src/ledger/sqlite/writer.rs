@@ -11,6 +11,7 @@ use super::super::{Attempt, Claimed, Digest, Settled, Settlement, TaskAnswer, me
 use super::apply;
 use super::parked::{Parked, Waiter};
 use super::queue::{Claiming, Draining, Op, Seen, Settling, Shared};
+use super::spill::Spill;
 use crate::sqlite::{Create, Database, DatabaseFile, Failure, Flush, Place, Trouble, TroubleKind};
 
 /// What failed is tried again this soon while somebody waits for it.
@@ -44,6 +45,8 @@ pub(super) struct Writer {
     /// A COMMIT has failed: what is seen next counts only after a checkpoint.
     suspect: bool,
     owner: Option<crate::sqlite::OwnerId>,
+    /// For what can't be recorded; stays where the database can't be opened.
+    spill: Option<Spill>,
     actions: apply::Actions,
     parked: Parked,
     /// Attempts that were granted here and are not settled yet.
@@ -68,6 +71,7 @@ impl Writer {
             known: None,
             suspect: false,
             owner: None,
+            spill: None,
             actions: HashMap::new(),
             parked: Parked::new(),
             running: HashSet::new(),
@@ -140,7 +144,7 @@ impl Writer {
 
     fn serve(&mut self, ops: Vec<Op>) {
         // With a settlement there is a transaction anyway, and the claims may be about to change by it.
-        let plain = self.unsure.is_empty() && !ops.iter().any(|op| matches!(op, Op::Settle(_)));
+        let plain = self.unsure.is_empty() && !self.has_spilled() && !ops.iter().any(|op| matches!(op, Op::Settle(_)));
         let writes = if plain { self.peek_all(ops, |claiming| claiming.seen != Seen::Fresh) } else { ops };
         if !writes.is_empty() || !self.unsure.is_empty() {
             self.commit(writes, true);
@@ -170,6 +174,7 @@ impl Writer {
             connection: database.connection()?,
             side: database.side().map(|side| &**side),
             owner: self.own()?,
+            beside: None,
         };
         let found = apply::peek(&context, &mut self.actions, &claiming.request)?;
         Ok(found.map(|(answer, _)| answer))
@@ -208,6 +213,7 @@ impl Writer {
         }
         let owner = database.enrol(until)?;
         database.keep_log()?;
+        self.spill = Spill::of(&database);
         if let Some(file) = database.file() {
             self.shared.front.open(file.clone(), owner);
         }
@@ -235,14 +241,17 @@ impl Writer {
     fn commit(&mut self, ops: Vec<Op>, again: bool) {
         let Ok(owner) = self.own() else { return };
         let Some(mut database) = self.database.take() else { return };
-        let lazy = !ops.is_empty() && self.unsure.is_empty() && ops.iter().all(Op::is_lazy);
+        let lazy = !ops.is_empty() && self.unsure.is_empty() && !self.has_spilled() && ops.iter().all(Op::is_lazy);
         let flush = if lazy { Flush::System } else { Flush::Disk };
         // Armed: cleared below, once it is known what became of the claims.
         self.at_risk = ops.iter().filter_map(claim_of).collect();
         let until = Instant::now() + self.shared.limits.busy;
         let side = database.side().cloned();
+        let spill = self.spill.as_ref();
+        let beside = apply::Beside { spill, before: database.reached(), ..apply::Beside::default() };
         let written = database.write(until, flush, |connection| {
-            let context = apply::Context { connection, side: side.as_deref(), owner };
+            let context = apply::Context { connection, side: side.as_deref(), owner, beside: Some(&beside) };
+            context.bring_in()?;
             for (digest, attempt) in &self.unsure {
                 // Those that are asked again right here are decided here.
                 if !self.at_risk.contains(&(*digest, *attempt)) {
@@ -253,6 +262,10 @@ impl Writer {
         });
         match written {
             Ok(answers) => {
+                database.advance(beside.reached.get());
+                if let (Some(spill), Some(end), Flush::Disk) = (spill, beside.brought_in.get(), flush) {
+                    spill.empty(end);
+                }
                 self.database = Some(database);
                 self.at_risk.clear();
                 self.unsure.clear();
@@ -300,6 +313,7 @@ impl Writer {
                     | TroubleKind::Newer
                     | TroubleKind::Missing
                     | TroubleKind::Replaced
+                    | TroubleKind::RolledBack
                     | TroubleKind::Forked => {
                         self.database = Some(database);
                         self.refuse(ops, &trouble);

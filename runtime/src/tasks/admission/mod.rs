@@ -16,6 +16,8 @@ use crate::tasks::name::is_blank;
 mod agent;
 pub(crate) mod idle;
 
+#[cfg(feature = "paperclip")]
+pub(in crate::tasks) use agent::segment;
 pub use agent::{Agent, Request};
 pub use idle::{Asleep, Idle};
 

@@ -88,7 +88,12 @@ pub struct Veto {
 
 impl Veto {
     pub(crate) fn idle(why: String) -> Self {
-        Veto { kind: Kind::Idle, why }
+        Veto::of(Kind::Idle, why)
+    }
+
+    /// The refusal of the change will be of this kind.
+    pub(crate) fn of(kind: Kind, why: String) -> Self {
+        Veto { kind, why }
     }
 }
 

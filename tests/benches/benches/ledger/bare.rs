@@ -6,6 +6,8 @@ use std::sync::mpsc;
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::oneshot;
 
+use crate::many;
+
 /// As the ledger's own table of claims.
 const TABLES: &str = "
 CREATE TABLE claim(
@@ -102,8 +104,10 @@ impl Group {
         });
         Group(sender)
     }
+}
 
-    pub async fn effect(&self) {
+impl many::Group for Group {
+    async fn effect(&self) {
         let digest = digest();
         for op in [Op::Claim(digest), Op::Settle(digest)] {
             let (reply, done) = oneshot::channel();

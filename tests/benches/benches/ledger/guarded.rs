@@ -29,8 +29,11 @@ pub async fn effect_async(gate: &Portcullis, key: u64, cents: u64) -> Result<Rec
 }
 
 pub fn gate(ledger: &Path) -> Portcullis {
-    let gate = Portcullis::builder().ledger(format!("sqlite:{}", ledger.display())).namespace("bench").build();
-    gate.expect("a gate")
+    gate_at(&format!("sqlite:{}", ledger.display()))
+}
+
+pub fn gate_at(url: &str) -> Portcullis {
+    Portcullis::builder().ledger(url).namespace("bench").build().expect("a gate")
 }
 
 /// A key that no other call of this process has.

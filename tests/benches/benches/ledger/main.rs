@@ -1,4 +1,5 @@
-//! The ledger on SQLite beside bare rusqlite and beside agent-effects: throughput, flushes, processes, growth, replays.
+//! The ledger on SQLite beside bare rusqlite and beside agent-effects, and on PostgreSQL beside bare tokio-postgres: throughput,
+//! flushes, processes, growth, replays.
 //!
 //! Each part runs in rounds in which everybody has turns, and gives the medians of the rounds. A round in which the disk gave
 //! fewer than 3 000 flushes a second measures the disk's bad minute: it is marked, and says nothing.
@@ -7,13 +8,15 @@
 //! cargo bench -p portcullis-benches --bench ledger                 # everything
 //! cargo bench -p portcullis-benches --bench ledger -- one many     # these parts only
 //! ```
-//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `replays`, `peer` (agent-effects). The ledgers lie in `target/tmp`, which must be a disk.
+//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `replays`, `peer` (agent-effects), `postgres`. The ledgers lie in `target/tmp`, which must be a disk.
 
 mod bare;
+mod bare_postgres;
 mod disk;
 mod guarded;
 mod many;
 mod peer;
+mod postgres;
 mod processes;
 mod race;
 mod rows;
@@ -30,7 +33,7 @@ fn main() {
         return processes::child(ledger, millis);
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
-    let parts: [(&str, fn()); 7] = [
+    let parts: [(&str, fn()); 8] = [
         ("one", one),
         ("flushes", flushes),
         ("many", many::run),
@@ -38,6 +41,7 @@ fn main() {
         ("rows", rows::run),
         ("replays", replays),
         ("peer", peer::run),
+        ("postgres", postgres::run),
     ];
     for (name, part) in parts {
         if wanted(name) {

@@ -29,7 +29,12 @@ pub fn run() {
     );
 }
 
-fn bare_tasks(runtime: &Runtime, group: &bare::Group, calls: u32) {
+/// Bare callers that share transactions.
+pub trait Group: Clone + Send + Sync + 'static {
+    fn effect(&self) -> impl Future<Output = ()> + Send;
+}
+
+pub fn bare_tasks(runtime: &Runtime, group: &impl Group, calls: u32) {
     all(
         runtime,
         |each| {

@@ -8,7 +8,7 @@
 //! 3. What is asked for is done in that order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -48,7 +48,7 @@ pub(super) fn spawn(target: Target, limits: Limits) -> std::io::Result<Unbounded
     std::thread::Builder::new().name("portcullis-tasks".to_owned()).spawn(move || {
         // A bug in here costs what is under way (whose tickets then resolve to "unknown"); the next call starts anew.
         let work = AssertUnwindSafe(|| {
-            let room = Rc::new(Room::new(target, limits));
+            let room = Arc::new(Room::new(target, limits));
             runtime.block_on(Worker { room, inbox, lane: Some(Lane::new()), renew_at: Instant::now() }.run());
         });
         if catch_unwind(work).is_err() {
@@ -59,7 +59,7 @@ pub(super) fn spawn(target: Target, limits: Limits) -> std::io::Result<Unbounded
 }
 
 struct Worker {
-    room: Rc<Room>,
+    room: Arc<Room>,
     inbox: UnboundedReceiver<Tasking>,
     /// `None` while it is at work.
     lane: Option<Lane>,
@@ -211,7 +211,7 @@ impl Worker {
 
     async fn work(&mut self, work: Work) -> Result<(), Trouble> {
         let lane = self.lane.take().ok_or_else(away)?;
-        let (lane, done) = lane.run(Rc::clone(&self.room), work).await;
+        let (lane, done) = lane.run(Arc::clone(&self.room), work).await;
         self.lane = Some(lane);
         match done {
             Done::Opened(result) => result,

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::super::super::{Claimed, Settled, TaskAnswer};
-use super::super::queue::Op;
+use super::super::queue::{Op, Settling};
+use super::super::spill::{Spill, is_worth};
 use super::{RETRY, Writer};
 use crate::sqlite::{Flush, OwnerId, Trouble, TroubleKind, holder};
 
@@ -20,6 +21,10 @@ impl Writer {
     /// Tells every caller why not; settlements are tried again for a while.
     pub(super) fn refuse(&mut self, ops: Vec<Op>, trouble: &Trouble) {
         let place = self.shared.place.shown();
+        let mut ops = ops;
+        if trouble.kind() != TroubleKind::Statement {
+            self.spill(&mut ops);
+        }
         for op in ops {
             match op {
                 Op::Claim(claiming) => {
@@ -29,7 +34,8 @@ impl Writer {
                 Op::Settle(mut settling) => {
                     let hopeless = trouble.kind() == TroubleKind::Statement;
                     if hopeless || settling.since.elapsed() >= self.patience(trouble.kind()) {
-                        settling.answer(Settled::Unsettled(format!("the ledger at {place}: {trouble}")));
+                        let kept = if settling.spilled { "; it is kept beside it, to be recorded later" } else { "" };
+                        settling.answer(Settled::Unsettled(format!("the ledger at {place}: {trouble}{kept}")));
                     }
                     // What was told to be unsettled is still better on record late than never.
                     if !hopeless && (settling.reply.is_some() || self.deferred.len() < UNSETTLED) {
@@ -48,6 +54,33 @@ impl Writer {
                 }
                 // Their tickets resolve to "unknown".
                 Op::Audit(_) | Op::Drain(_) => {}
+            }
+        }
+    }
+
+    /// Is there anything to bring in?
+    pub(super) fn has_spilled(&self) -> bool {
+        self.spill.as_ref().is_some_and(Spill::is_used)
+    }
+
+    /// Keeps what has happened, in case this process ends before the ledger can be written.
+    fn spill(&self, ops: &mut [Op]) {
+        let settlements = ops.iter_mut().filter_map(|op| match op {
+            Op::Settle(settling) => Some(settling),
+            Op::Claim(_) | Op::Note(_) | Op::Task(_) | Op::Audit(_) | Op::Drain(_) => None,
+        });
+        let worth = |settling: &&mut Box<Settling>| !settling.spilled && is_worth(&settling.request.settlement);
+        let mut settling: Vec<_> = settlements.filter(worth).collect();
+        let Some(spill) = self.spill.as_ref().filter(|_| !settling.is_empty()) else { return };
+        let requests: Vec<_> = settling.iter().map(|settling| &settling.request).collect();
+        match spill.append(&requests) {
+            Ok(taken) => {
+                for (settling, taken) in settling.iter_mut().zip(taken) {
+                    settling.spilled = taken;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, path = %spill.path().display(), "what the ledger can't record can't be kept beside it either");
             }
         }
     }
