@@ -37,7 +37,7 @@ fn run(args: Args) -> Result<Printed, Failure> {
         Command::Ledger { act } => ledger::run(&args::ledger_url(ledger)?, act),
         Command::Task { act } => task::run(&args::ledger_url(ledger)?, act),
         Command::Lint(act) => lint::run(&act),
-        Command::Tasks(question) => tasks::run(question),
+        Command::Tasks(question) => tasks::run(question, ledger),
         Command::Manual(page) => manual::run(page),
     }
 }

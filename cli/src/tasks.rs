@@ -1,17 +1,19 @@
-//! `portcullis validate`, `check-loop`, `check-budget`, `sleep`: questions that scripts ask about tasks.
+//! `portcullis validate`, `check-loop`, `check-budget`, `sleep`, `wake`: questions that scripts ask about tasks.
 //!
-//! Verdicts are one line each, in words that scripts know: `VALID:`, `INVALID:`, `ALLOWED:`, `DENIED:`, `OK:`, `EXCEEDED:`, `SLEEP:`.
+//! Verdicts are one line each, in words that scripts know: `VALID:`, `INVALID:`, `ALLOWED:`, `DENIED:`, `OK:`, `EXCEEDED:`, `SLEEP:`, `WAKE:`.
 //! They go to standard output; a no also says on standard error what to do, and ends with 1.
 
 use std::time::Duration;
 
 use clap::Subcommand;
+use portcullis::ledger::TaskBook;
 use portcullis::tasks::lifecycle::TaskState;
 use portcullis::tasks::loops::{Detector, Proposal};
 use portcullis::tasks::settings::{BudgetSettings, Settings};
 use portcullis::tasks::{InvalidName, check_name};
 use serde_json::json;
 
+use crate::args::ledger_url;
 use crate::output::{Failure, Printed};
 
 #[derive(Debug, Subcommand)]
@@ -63,10 +65,19 @@ pub(crate) enum Question {
         max_duration: Option<u64>,
     },
     /// Say that an agent goes idle because there is no work for it. Returns at once.
+    ///
+    /// Until then, or until it wakes, it enters no durable task of the ledger: of the one that is named, or else of the user's own if there is
+    /// one.
     Sleep {
         /// For how many seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         timeout: u64,
+        /// Who. Default: PAPERCLIP_AGENT_ID.
+        #[arg(long, value_name = "ID", value_parser = name)]
+        agent_id: Option<String>,
+    },
+    /// Wake an agent up that was put to sleep.
+    Wake {
         /// Who. Default: PAPERCLIP_AGENT_ID.
         #[arg(long, value_name = "ID", value_parser = name)]
         agent_id: Option<String>,
@@ -77,7 +88,7 @@ fn name(text: &str) -> Result<String, InvalidName> {
     check_name(text).map(|()| text.to_owned())
 }
 
-pub(crate) fn run(question: Question) -> Result<Printed, Failure> {
+pub(crate) fn run(question: Question, ledger: Option<String>) -> Result<Printed, Failure> {
     match question {
         Question::Validate { current, target } => validate(&current, &target),
         Question::CheckLoop { task_id, agent_id, task_type, parent_task_id, created_by_task_id, max_depth } => {
@@ -104,7 +115,8 @@ pub(crate) fn run(question: Question) -> Result<Printed, Failure> {
             }
             check_budget(&task_id, steps, duration, &limits)
         }
-        Question::Sleep { timeout, agent_id } => sleep(timeout, agent_id),
+        Question::Sleep { timeout, agent_id } => sleep(timeout, agent_id, ledger),
+        Question::Wake { agent_id } => wake(agent_id, ledger),
     }
 }
 
@@ -170,8 +182,8 @@ fn check_budget(task: &str, steps: u64, duration: u64, limits: &BudgetSettings) 
     }
 }
 
-fn sleep(timeout: u64, agent: Option<String>) -> Result<Printed, Failure> {
-    let agent = match agent {
+fn agent(named: Option<String>) -> Result<String, Failure> {
+    Ok(match named {
         Some(agent) => agent,
         None => match std::env::var("PAPERCLIP_AGENT_ID") {
             Ok(agent) if !agent.is_empty() => name(&agent)
@@ -179,9 +191,39 @@ fn sleep(timeout: u64, agent: Option<String>) -> Result<Printed, Failure> {
             Ok(_) | Err(std::env::VarError::NotPresent) => String::new(),
             Err(error) => return Err(Failure::usage(format!("PAPERCLIP_AGENT_ID: {error}"))),
         },
-    };
+    })
+}
+
+/// Where sleep is kept; `None`: nobody has named a ledger, and the user's own is not there yet.
+fn book(ledger: Option<String>) -> Result<Option<TaskBook>, Failure> {
+    let none = ledger.is_none() && !portcullis::ledger::default_path().is_some_and(|path| path.exists());
+    if none {
+        return Ok(None);
+    }
+    Ok(Some(TaskBook::open(&ledger_url(ledger)?)?))
+}
+
+fn sleep(timeout: u64, named: Option<String>, ledger: Option<String>) -> Result<Printed, Failure> {
+    let agent = agent(named)?;
+    // Of an agent without a name nothing can be kept.
+    if !agent.is_empty()
+        && let Some(book) = book(ledger)?
+    {
+        book.sleep(&agent, Duration::from_secs(timeout))?;
+    }
     Printed::new(
         format!("SLEEP:idle agent={agent} reason=no_tasks timeout={timeout}s"),
         json!({ "status": "idle", "agent_id": agent, "reason": "no_tasks", "sleep_seconds": timeout }),
     )
+}
+
+fn wake(named: Option<String>, ledger: Option<String>) -> Result<Printed, Failure> {
+    let agent = agent(named)?;
+    if agent.is_empty() {
+        return Err(Failure::usage("name the agent: `--agent-id ID`".to_owned()));
+    }
+    if let Some(book) = book(ledger)? {
+        book.wake(&agent)?;
+    }
+    Printed::new(format!("WAKE: agent={agent}"), json!({ "status": "awake", "agent_id": agent }))
 }

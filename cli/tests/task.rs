@@ -111,6 +111,32 @@ fn the_tree_shows_what_comes_from_what() {
 }
 
 #[test]
+fn an_agent_that_sleeps_enters_no_durable_task_until_it_wakes() {
+    let shop = Shop::new();
+    let command = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        let output = command.env_clear().env("PORTCULLIS_LEDGER", shop.url()).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let gate = Portcullis::builder().ledger(shop.url()).build().unwrap();
+    let said = command(&["sleep", "--agent-id", "agent-7", "--timeout", "600"]);
+    assert_eq!(said.trim(), "SLEEP:idle agent=agent-7 reason=no_tasks timeout=600s");
+    for order in ["o-3", "o-3"] {
+        let refused = fulfil(&gate, order, 0).unwrap_err();
+        assert_eq!((refused.code(), refused.action()), ("idle", "start"));
+    }
+    assert_eq!(shop.run(&["show", "o-3"]).status.code(), Some(1), "nothing is on record of it");
+    // Others are awake.
+    ship(&gate, "a parcel").unwrap();
+    assert_eq!(command(&["wake", "--agent-id", "agent-7"]).trim(), "WAKE: agent=agent-7");
+    fulfil(&gate, "o-3", 0).unwrap();
+    // No time is over at once.
+    command(&["sleep", "--agent-id", "agent-7", "--timeout", "0"]);
+    fulfil(&gate, "o-4", 0).unwrap();
+}
+
+#[test]
 fn programs_read_the_same() {
     let shop = Shop::new();
     let book = TaskBook::open(&shop.url()).unwrap();

@@ -27,6 +27,8 @@ pub mod tasks;
 pub mod testing;
 #[cfg_attr(not(feature = "sqlite"), allow(dead_code, unused_imports, reason = "the store on SQLite needs all of it"))]
 mod ticket;
+#[cfg(any(feature = "http", feature = "paperclip"))]
+mod wire;
 
 pub use boundary::{Boundary, OnRefusal};
 pub use budget::Cost;

@@ -80,6 +80,7 @@ kinds! {
     InvalidArgument = "invalid_argument",
     NotAdmitted = "not_admitted",
     Idle = "idle",
+    TaskServiceUnavailable = "task_service_unavailable",
 }
 
 impl fmt::Display for Kind {

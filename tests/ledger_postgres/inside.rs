@@ -487,3 +487,42 @@ fn processes_killed_at_random_book_every_order_exactly_once() {
     assert_eq!(bank.room.ledger().list(&Filter::new().state(ClaimState::InDoubt)).unwrap(), []);
     assert_eq!(bank.room.ledger().verify_events().unwrap(), None);
 }
+
+#[once(action = "lost", key = "order", skip(gate), with = gate)]
+fn lost(gate: &Portcullis, order: &str) -> Result<String, Failed> {
+    Err(Failed::GaveUp)
+}
+
+#[once(action = "slow", key = "order", skip(gate, db, meanwhile), with = gate, claim = claim, settle = "transaction", max_run = "20ms")]
+async fn slow_to_commit(
+    gate: &Portcullis,
+    db: &mut Db,
+    meanwhile: Meanwhile<'_>,
+    order: &str,
+) -> Result<String, Failed> {
+    let tx = db.client.transaction().await?;
+    claim.settle_in(&tx, "booked").await?;
+    meanwhile();
+    tx.commit().await?;
+    Ok("booked".into())
+}
+
+#[test]
+fn a_transaction_that_takes_long_to_commit_keeps_nobody_but_its_own_claim_waiting() {
+    let Some(mut bank) = Bank::new() else { return };
+    let (gate, room) = (&bank.gate, &bank.room);
+    let others = || {
+        elsewhere(|| {
+            // Time is what `max_run` is about: by now its watchdog wants to put it in doubt.
+            std::thread::sleep(Duration::from_millis(200));
+            let begun = Instant::now();
+            for i in 0..20 {
+                assert!(matches!(lost(gate, &format!("lost-{i}")), Err(Failed::GaveUp)));
+                assert!(begun.elapsed() < Duration::from_secs(10), "the others' ends are not heard");
+            }
+            assert_eq!(room.ledger().list(&Filter::new().action("lost").state(ClaimState::InDoubt)).unwrap().len(), 20);
+        });
+    };
+    let booked = bank.runtime.block_on(slow_to_commit(gate, &mut bank.db, &others, "o-1"));
+    assert_eq!(booked.unwrap(), "booked");
+}

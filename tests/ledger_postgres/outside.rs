@@ -105,6 +105,24 @@ fn an_act_waits_for_whoever_is_at_the_claim_and_decides_about_what_is_then() {
     assert_eq!(room.state("lost"), "3 2");
 }
 
+#[test]
+fn an_act_that_fails_changes_nothing_and_no_transaction_is_left_open() {
+    let Some(room) = Room::new() else { return };
+    charge(&room.gate(), "lost").unwrap_err();
+    let seen = room.record_of("charge", "lost");
+    let ledger = room.ledger();
+    let left_open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    ledger.list(&Filter::new()).unwrap();
+    assert_eq!(room.sql(left_open), ["0"]);
+    room.sql("ALTER TABLE portcullis.event ADD CONSTRAINT none CHECK (kind <> 'released_by_hand')");
+    assert_eq!(ledger.release(&seen, &alice()).unwrap_err().kind(), Kind::LedgerUnavailable);
+    assert_eq!((room.sql(left_open), room.state("lost").as_str()), (vec!["0".to_owned()], "3 1"));
+    room.sql("ALTER TABLE portcullis.event DROP CONSTRAINT none");
+    ledger.release(&seen, &alice()).unwrap();
+    assert_eq!(ledger.verify_events().unwrap(), None);
+}
+
 /// How many rows of `claim` were read in full scans, and how many by an index, in this database so far.
 fn rows_read(room: &Room) -> (i64, i64) {
     // A session's figures are there when it has ended.

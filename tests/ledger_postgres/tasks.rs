@@ -157,3 +157,22 @@ fn who_was_taken_for_dead_is_refused_at_its_next_step() {
     })
     .unwrap();
 }
+
+#[test]
+fn an_agent_that_sleeps_enters_no_task_until_it_wakes() {
+    #[task(id = "id", kind = "work", agent = agent, with = gate, durable = true)]
+    fn works(gate: &Portcullis, id: &str, agent: &str) -> Result<(), Refused> {
+        Ok(())
+    }
+    let Some(room) = Room::new() else { return };
+    let gate = room.gate();
+    works(&gate, "t", "agent-7").unwrap();
+    let book = TaskBook::open(&room.url).unwrap();
+    book.sleep("agent-7", Duration::from_secs(600)).unwrap();
+    assert_eq!(works(&gate, "u", "agent-7").unwrap_err().kind(), Kind::Idle);
+    works(&gate, "v", "agent-8").unwrap();
+    assert_eq!(works(&gate, "t", "agent-7").unwrap_err().kind(), Kind::LoopReprocess, "what is done is done");
+    book.wake("agent-7").unwrap();
+    works(&gate, "u", "agent-7").unwrap();
+    assert_eq!(book.sleep("", Duration::ZERO).unwrap_err().kind(), Kind::InvalidArgument);
+}

@@ -1,12 +1,26 @@
 //! MachineID: an authority that is asked over HTTP.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{StatusCode, Uri};
+use hyper::{Method, StatusCode, Uri};
 
-use super::wire::{Base, Reply, Wire};
 use super::{Answering, Authority, Device, Fault, FaultKind, OrgKey, Question, Registration, Verdict, answer};
+use crate::wire::{Base, Outgoing, Rules, Trouble, TroubleKind, Wire};
+
+const RULES: Rules = Rules {
+    who: "the authority",
+    max_body: 64 * 1024,
+    // The only other status whose body is looked at is the one that gives the reason of a refusal.
+    reads: |status| matches!(status, StatusCode::OK | StatusCode::FORBIDDEN),
+};
+
+/// A status, and the body if it is one that is read.
+struct Reply {
+    status: StatusCode,
+    json: Result<Vec<u8>, Fault>,
+}
 
 /// The [MachineID](https://machineid.io) authority, or another server that speaks its API.
 ///
@@ -61,13 +75,17 @@ impl MachineId {
         value.set_sensitive(true);
         let headers = HeaderMap::from_iter([(HeaderName::from_static("x-org-key"), value)]);
         let (register, validate) = (base.target("/api/v1/devices/register"), base.target("/api/v1/devices/validate"));
-        let wire = Wire::new(base, headers).map_err(InvalidMachineId::Client)?;
+        let wire = Wire::new(base, RULES, headers).map_err(InvalidMachineId::Client)?;
         Ok(MachineId { wire, register, validate })
     }
 
     async fn send(&self, target: &Uri, device: &Device) -> Result<Reply, Fault> {
         // A device id needs no escaping: it is letters, digits and `._-:`.
-        self.wire.post(target, format!(r#"{{"deviceId":"{device}"}}"#)).await
+        let body = format!(r#"{{"deviceId":"{device}"}}"#);
+        // Asking changes nothing there.
+        let outgoing = Outgoing { method: Method::POST, target: target.clone(), body, repeats: true };
+        let reply = self.wire.exchange(outgoing, &AtomicBool::new(false)).await?;
+        Ok(Reply { status: reply.status, json: reply.json.map_err(Fault::from) })
     }
 
     async fn ask(&self, device: &Device) -> Verdict {
@@ -89,6 +107,17 @@ impl MachineId {
             },
             Ok(Reply { status, json: _ }) => Registration::Fault(not_an_answer(status)),
         }
+    }
+}
+
+impl From<Trouble> for Fault {
+    fn from(Trouble { kind, detail }: Trouble) -> Self {
+        let kind = match kind {
+            TroubleKind::Unreachable => FaultKind::Unreachable,
+            TroubleKind::Malformed => FaultKind::Malformed,
+            TroubleKind::NotConfigured => FaultKind::NotConfigured,
+        };
+        Fault::new(kind, detail)
     }
 }
 

@@ -22,8 +22,6 @@ mod local;
 mod machineid;
 mod org_key;
 mod watchdog;
-#[cfg(feature = "http")]
-mod wire;
 
 pub use device::{Device, InvalidDevice};
 #[cfg(feature = "sqlite")]

@@ -60,11 +60,21 @@ impl Account {
         }
     }
 
-    /// One that was opened before: `used` says what of it is gone.
-    pub(super) fn reopen(holder: String, limits: Limits, opened: Stopwatch, used: Used) -> Arc<Self> {
+    /// One that was opened before: `used` says what of it is gone, and `whole` what it was carved from.
+    pub(super) fn reopen(
+        holder: String,
+        limits: Limits,
+        opened: Stopwatch,
+        used: Used,
+        whole: Option<Arc<Account>>,
+    ) -> Arc<Self> {
         let Used { steps, micros, elapsed } = used;
         let account = Account::new(None, holder, limits);
-        Arc::new(Account { opened, earlier: elapsed, steps: steps.into(), micros: micros.into(), ..account })
+        Arc::new(Account { whole, opened, earlier: elapsed, steps: steps.into(), micros: micros.into(), ..account })
+    }
+
+    pub(super) fn whole(&self) -> Option<&Arc<Account>> {
+        self.whole.as_ref()
     }
 
     /// The one of a durable task, as far as it is on record.

@@ -53,7 +53,17 @@ impl Budget {
     }
 
     pub(super) fn open(name: String, limits: Limits, opened: Stopwatch, used: Used) -> Self {
-        Budget::on(Account::reopen(holder(&name), limits, opened, used), name)
+        Budget::on(Account::reopen(holder(&name), limits, opened, used, None), name)
+    }
+
+    /// The same for a part of `whole`, which has been taken from it before.
+    pub(super) fn open_part(name: String, limits: Limits, opened: Stopwatch, used: Used, whole: &Budget) -> Self {
+        let whole = Some(Arc::clone(&whole.account));
+        Budget::on(Account::reopen(holder(&name), limits, opened, used, whole), name)
+    }
+
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     fn on(account: Arc<Account>, name: String) -> Self {

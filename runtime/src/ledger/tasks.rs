@@ -18,7 +18,7 @@ use crate::tasks::loops::{Known, Proposal};
 
 mod book;
 
-pub(crate) use book::{Columns, ReadTasks, not_a_url};
+pub(crate) use book::{Columns, ReadTasks, change, not_a_url};
 pub use book::{TaskBook, TaskFilter, TaskOwner, TaskRecord};
 
 /// An operation on tasks, on its way to the store.
@@ -136,6 +136,17 @@ pub(crate) fn may_go_on(enter: &EnterTask, known: &Known, used: Used) -> Result<
         Refused::new(spent.kind(), &enter.id, format!("the account of the task `{}` is spent: {spent}", enter.id))
             .advise("stop here and report what was reached; entering again gives nothing back")
     })
+}
+
+/// Somebody is at it: `place` says where.
+pub(crate) fn running(id: &str, place: &str) -> Refused {
+    Refused::new(Kind::TaskRunning, id, format!("Task {id} is being worked on {place}"))
+        .advise("leave it to that process; it can be entered again when it is blocked")
+}
+
+/// The agent that would enter it was put to sleep.
+pub(crate) fn asleep(enter: &EnterTask) -> Refused {
+    crate::tasks::admission::idle::refuse("start", &enter.id)
 }
 
 /// A start that is not the latest any more, or a task that has ended meanwhile.

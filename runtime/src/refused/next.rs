@@ -65,6 +65,12 @@ const fn counsel(kind: Kind) -> Counsel {
             "Nothing was done, because no record of it could be made. Wait a moment, then call again with the same arguments. If \
              it is refused again, stop and tell the person you work for.",
         ),
+        Kind::TaskServiceUnavailable => (
+            Retry,
+            false,
+            "Nothing was done, because the task service can't be reached. Wait a moment, then call again with the same arguments. \
+             If it is refused again, stop and tell the person you work for.",
+        ),
         Kind::NotConfigured | Kind::Forked | Kind::ActionAmbiguous => (
             AskAPerson,
             false,

@@ -166,6 +166,12 @@ CREATE TABLE task_change(
   notes TEXT                      -- a JSON object
 ) STRICT;
 CREATE INDEX task_change_task ON task_change(task);
+
+-- Agents that were put to sleep: they enter no task until then.
+CREATE TABLE agent(
+  id TEXT PRIMARY KEY,
+  idle_until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// The schema's version, which is at most the one that this release knows.

@@ -13,7 +13,7 @@ use super::lifecycle::{By, Change, Lifecycle, TaskState};
 use super::loops::{Detector, Proposal};
 use crate::budget::{Left, Limits};
 use crate::gate::Portcullis;
-use crate::ledger::tasks::CancelTask;
+use crate::ledger::tasks::{CancelTask, running};
 use crate::ledger::{TaskAnswer, TaskRequest};
 use crate::refused::{Kind, Refused};
 use crate::scope::Scope;
@@ -133,11 +133,6 @@ impl Entry {
     fn start(&self, agent: &str) -> Result<(), Refused> {
         self.lifecycle.transition(TaskState::InProgress, agent).map(|_| ())
     }
-}
-
-pub(crate) fn running(id: &str, place: &str) -> Refused {
-    Refused::new(Kind::TaskRunning, id, format!("Task {id} is being worked on {place}"))
-        .advise("leave it to that process; it can be entered again when it is blocked")
 }
 
 pub(crate) fn another_kind(id: &str, known: &str, proposed: &str) -> Refused {

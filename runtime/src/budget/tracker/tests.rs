@@ -135,3 +135,31 @@ fn what_no_tracker_has_stored_is_refused() {
     twice["tasks"] = serde_json::json!([stored["tasks"][0], stored["tasks"][0]]);
     assert!(Tracker::restore(&serde_json::from_value(twice).unwrap()).is_err());
 }
+
+#[test]
+fn a_part_is_one_after_a_restart_too() {
+    let budgets = Tracker::new();
+    budgets.start("whole", Limits::new().steps(30)).unwrap();
+    budgets.start_within("whole", "part", Limits::new().steps(10)).unwrap();
+    budgets.start_within("part", "of the part", Limits::new().steps(4)).unwrap();
+    budgets.start_within("whole", "over", Limits::new().steps(5)).unwrap();
+    budgets.end("over");
+    budgets.step("part").unwrap();
+    budgets.step("of the part").unwrap();
+    let stored = serde_json::to_value(budgets.snapshot()).unwrap();
+
+    let restored = Tracker::restore(&serde_json::from_value(stored.clone()).unwrap()).unwrap();
+    let left = |id: &str| restored.budget(id).unwrap().left().steps;
+    assert_eq!((left("whole"), left("part"), left("of the part")), (Some(20), Some(5), Some(3)));
+    restored.end("of the part");
+    assert_eq!((left("whole"), left("part")), (Some(20), Some(8)));
+    restored.end("part");
+    assert_eq!(left("whole"), Some(28), "one step was taken in each of the two");
+
+    let mut circle = stored;
+    for task in circle["tasks"].as_array_mut().unwrap() {
+        task["whole"] = "part".into();
+    }
+    let refused = Tracker::restore(&serde_json::from_value(circle).unwrap()).unwrap_err();
+    assert_eq!(refused.kind(), Kind::InvalidArgument);
+}

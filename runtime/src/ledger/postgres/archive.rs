@@ -44,7 +44,7 @@ pub(in crate::ledger) fn open_archive(url: &str) -> Result<Box<dyn Archive>, Ref
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| refuse(&Trouble::new(TroubleKind::Unreachable, format!("no thread for it: {error}"))))?;
+        .map_err(|error| refuse(&Trouble::new(TroubleKind::Unreachable, format!("no runtime for it: {error}"))))?;
     let mut archive = PostgresArchive { runtime: Some(runtime), visit: Visit::new(target.clone()) };
     archive.drive(Duration::ZERO, async |visit| visit.session().await.map(|_| ()))?;
     Ok(Box::new(archive))
@@ -70,8 +70,11 @@ impl PostgresArchive {
         let Some(runtime) = runtime else { unreachable!("it is there until it is dropped") };
         let until = Instant::now() + patience;
         let done = std::thread::scope(|scope| {
-            let driving = scope.spawn(|| runtime.block_on(visit.try_until(until, &mut work)));
-            driving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let thread = std::thread::Builder::new().name("portcullis-ledger".to_owned());
+            match thread.spawn_scoped(scope, || runtime.block_on(visit.try_until(until, &mut work))) {
+                Ok(driving) => driving.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(error) => Err(Trouble::new(TroubleKind::Unreachable, format!("no thread for it: {error}"))),
+            }
         });
         done.map_err(|trouble| refuse(self.visit.target.shown(), &trouble))
     }

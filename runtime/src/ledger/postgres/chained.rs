@@ -1,7 +1,10 @@
 //! Transactions of several statements: whatever leaves an event, and what the hot path could not decide.
 //!
 //! They lock the row, ask the rules, and write what these say, with the event in the chain of this process's owner. One at a
-//! time, so that the chain has one writer.
+//! time, so that the chain has one writer. What another transaction is at is left for later: it may be a user's own, which has
+//! [settled](super::inside) and takes its time to commit.
+
+use std::collections::HashSet;
 
 use serde_json::json;
 use tokio_postgres::IsolationLevel;
@@ -17,7 +20,7 @@ use super::desk::Desk;
 use super::hot::{Answer, asking, plain_answer};
 use super::queue::Chained;
 use super::room::{Action, Parameter, Room};
-use super::rows::{Seen, retain_ms, text};
+use super::rows::{Seen, bytes, retain_ms, text};
 use super::session::Session;
 use super::sql;
 use super::trouble::{Trouble, TroubleKind};
@@ -30,6 +33,8 @@ pub(super) enum Outcome {
     Settled(Settled),
     /// A note, an audit record or a release: done.
     Done,
+    /// Nothing was done: another transaction is at the claim.
+    Held,
 }
 
 /// All of them in one transaction.
@@ -37,6 +42,11 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
     let Some(owner) = room.owner.get() else {
         return Err(Trouble::new(TroubleKind::Conflicting, "this process has no lease"));
     };
+    let committed = committed(session, batch).await?;
+    let is_done = |one: &Chained| one.digest().is_some_and(|digest| committed.contains(&digest));
+    if batch.iter().all(is_done) {
+        return Ok(batch.iter().map(|_| Outcome::Settled(Settled::Recorded)).collect());
+    }
     // Before the transaction: an action that is made is made for good.
     let mut actions = Vec::with_capacity(batch.len());
     for one in batch {
@@ -55,11 +65,42 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_by_key(|&i| batch[i].digest());
     let mut outcomes: Vec<Option<Outcome>> = batch.iter().map(|_| None).collect();
+    // Nobody waits for a transaction of somebody else's, which may take any time.
+    let changed = batch.iter().filter(|one| !matches!(one, Chained::Note(_)) && !is_done(one));
+    let digests: Vec<Digest> = changed.filter_map(Chained::digest).collect();
+    let held = desk.held(&digests).await?;
     for i in order {
-        outcomes[i] = Some(desk.one(&batch[i], actions[i].as_deref()).await?);
+        outcomes[i] = Some(match batch[i].digest() {
+            Some(digest) if committed.contains(&digest) => Outcome::Settled(Settled::Recorded),
+            Some(digest) if held.contains(&digest) => Outcome::Held,
+            Some(_) | None => desk.one(&batch[i], actions[i].as_deref()).await?,
+        });
     }
     desk.commit().await?;
     Ok(outcomes.into_iter().flatten().collect())
+}
+
+/// The settlements that say what is on record already: those of bodies that have [settled](super::inside) in a transaction of their
+/// own. One look, where a transaction would write nothing.
+async fn committed(session: &Session, batch: &[Chained]) -> Result<HashSet<Digest>, Trouble> {
+    let (mut digests, mut epochs, mut attempts) = (Vec::new(), Vec::new(), Vec::new());
+    for one in batch {
+        if let Chained::Settle(settling) = one
+            && let SettleRequest { digest, epoch, attempt, settlement: Settlement::Committed(_), .. } =
+                &settling.request
+        {
+            digests.push(digest.0.as_slice());
+            epochs.push(epoch.cast_signed());
+            attempts.push(attempt.0);
+        }
+    }
+    if digests.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let values: [Parameter<'_>; 3] =
+        [(&digests, Type::BYTEA_ARRAY), (&epochs, Type::INT8_ARRAY), (&attempts, Type::UUID_ARRAY)];
+    let rows = session.client.query_typed(sql::COMMITTED, &values).await?;
+    rows.iter().map(|row| bytes(row, 0).map(Digest)).collect()
 }
 
 impl Desk<'_> {
@@ -267,5 +308,27 @@ impl Desk<'_> {
         let action: String = rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
         let (now_ms, about) = (self.now_ms(), Some((digest, epoch)));
         self.append(now_ms, kind, "portcullis", &action, about, &detail.to_string()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::super::rules::Known;
+    use super::super::super::{Kept, Receipt};
+    use super::*;
+
+    #[test]
+    fn the_rules_find_nothing_new_in_what_is_committed_by_its_own_attempt() {
+        let attempt = Attempt(Uuid::from_u128(7));
+        let kept = Kept { text: "1".into(), sealed: false };
+        for bits in 0..4_u8 {
+            let [transactional, earlier_doubt] = [1, 2].map(|bit| bits & bit != 0);
+            let (state, by, running) = (State::Committed, By::Attempt, false);
+            let known = Known { state, epoch: 3, attempt, running, by, transactional, earlier_doubt };
+            let decided = rules::settle(Some(known), 3, attempt, &Settlement::Committed(Receipt::Kept(kept.clone())));
+            assert_eq!(decided, OnSettle::Already);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A transaction of several statements, with the events that it leaves in the chain of one owner.
 
+use std::collections::HashSet;
+
 use tokio_postgres::Transaction;
 use tokio_postgres::types::Type;
 
@@ -49,6 +51,24 @@ impl<'a> Desk<'a> {
     pub(super) async fn commit(self) -> Result<(), Trouble> {
         // Whatever is heard from here on that is no success may have been one.
         self.transaction.commit().await.map_err(|error| Trouble::from(error).unknown())
+    }
+
+    /// Locks these claims; answers with those that another transaction is at.
+    pub(super) async fn held(&self, digests: &[Digest]) -> Result<HashSet<Digest>, Trouble> {
+        let asked: Vec<&[u8]> = digests.iter().map(|digest| digest.0.as_slice()).collect();
+        let values: [Parameter<'_>; 1] = [(&asked, Type::BYTEA_ARRAY)];
+        // One after the other, in one trip.
+        let (taken, there) = futures_util::future::try_join(
+            self.transaction.query_typed(sql::TAKE, &values),
+            self.transaction.query_typed(sql::THERE, &values),
+        )
+        .await?;
+        let read = |row: &tokio_postgres::Row| bytes(row, 0).map(Digest);
+        let mut held = there.iter().map(read).collect::<Result<HashSet<_>, _>>()?;
+        for row in &taken {
+            held.remove(&read(row)?);
+        }
+        Ok(held)
     }
 
     pub(super) async fn locked(&self, digest: &Digest) -> Result<Option<Seen>, Trouble> {

@@ -146,6 +146,12 @@ CREATE TABLE portcullis.task_change(
   notes text                      -- a JSON object
 );
 CREATE INDEX task_change_task ON portcullis.task_change(task);
+
+-- Agents that were put to sleep: they enter no task until then.
+CREATE TABLE portcullis.agent(
+  id text PRIMARY KEY,
+  idle_until timestamptz NOT NULL
+);
 ";
 
 /// May a ledger be made where there is none?

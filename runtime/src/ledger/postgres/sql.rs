@@ -69,6 +69,13 @@ pub(super) const READ: &str = read!("WHERE claim.digest = ANY($1::bytea[])");
 /// The same, one of them, to be changed.
 pub(super) const LOCK: &str = read!("WHERE claim.digest = $1::bytea FOR UPDATE OF claim");
 
+/// Locks those of these claims that no other transaction is at.
+pub(super) const TAKE: &str =
+    "SELECT digest FROM portcullis.claim WHERE digest = ANY($1::bytea[]) ORDER BY digest FOR UPDATE SKIP LOCKED";
+
+/// Which of these claims there are.
+pub(super) const THERE: &str = "SELECT digest FROM portcullis.claim WHERE digest = ANY($1::bytea[])";
+
 /// The happy settlement: digest, epoch, attempt, state, loss, receipt, sealed. No row: ask the rules.
 pub(super) const SETTLE_ONE: &str = concat!(
     "UPDATE portcullis.claim SET state = $4, loss = $5, receipt = $6, sealed = $7, settled_ms = ",
@@ -109,6 +116,12 @@ pub(super) const SETTLE_INSIDE: &str = concat!(
 /// What decides about that: digest.
 pub(super) const KNOWN: &str =
     "SELECT state, epoch, attempt, running, settled_by FROM portcullis.claim WHERE digest = $1";
+
+/// Which of these claims are committed by their own attempt, with nothing left to be said: digests, epochs, attempts.
+pub(super) const COMMITTED: &str = "SELECT claim.digest FROM portcullis.claim
+     JOIN unnest($1::bytea[], $2::bigint[], $3::uuid[]) AS asked(digest, epoch, attempt) ON claim.digest = asked.digest
+     WHERE claim.epoch = asked.epoch AND claim.attempt = asked.attempt
+       AND claim.state = 1 AND claim.settled_by = 0 AND claim.ended IS NULL";
 
 /// Forgets that a claim was overdue.
 pub(super) const NOT_OVERDUE: &str = "UPDATE portcullis.claim SET ended = NULL WHERE digest = $1";

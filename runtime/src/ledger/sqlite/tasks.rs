@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::super::tasks::{
-    CancelTask, ChargeTask, EnterTask, EnteredTask, LeaveTask, TaskAnswer, TaskKey, TaskRequest, may_go_on, notes,
-    outdated, read_state, state_code, taken_over, unknown,
+    CancelTask, ChargeTask, EnterTask, EnteredTask, LeaveTask, TaskAnswer, TaskKey, TaskRequest, asleep, may_go_on,
+    notes, outdated, read_state, running, state_code, taken_over, unknown,
 };
 use super::apply::Context;
 use crate::budget::{Cost, Limits, Stamp, Used};
@@ -114,6 +114,9 @@ fn enter(context: &Context<'_>, enter: &EnterTask) -> Result<Result<EnteredTask,
         Err(refused) => return Ok(Err(refused)),
     };
     let Some(row) = row else {
+        if is_asleep(connection, &enter.agent)? {
+            return Ok(Err(asleep(enter)));
+        }
         let id = insert(context, enter, depth)?;
         must(change(context, id, TaskState::Todo, TaskState::InProgress, By::actor(&*enter.agent))?)?;
         return Ok(Ok(entered(id, 1, depth, Used::default())));
@@ -121,12 +124,15 @@ fn enter(context: &Context<'_>, enter: &EnterTask) -> Result<Result<EnteredTask,
     if let Err(refused) = may_go_on(enter, &known, row.used) {
         return Ok(Err(refused));
     }
+    if is_asleep(connection, &enter.agent)? {
+        return Ok(Err(asleep(enter)));
+    }
     let mut from = row.state;
     if from == TaskState::InProgress {
         let holder = holder(connection, context.side, row.owner)?;
         if row.owner == context.owner || holder.as_ref().is_some_and(|holder| holder.alive) {
             let place = holder.map_or_else(|| "elsewhere".to_owned(), |holder| format!("in {holder}"));
-            return Ok(Err(crate::tasks::running(&enter.id, &place)));
+            return Ok(Err(running(&enter.id, &place)));
         }
         must(change(context, row.id, from, TaskState::Blocked, taken_over(holder.map(|holder| holder.pid)))?)?;
         from = TaskState::Blocked;
@@ -137,6 +143,12 @@ fn enter(context: &Context<'_>, enter: &EnterTask) -> Result<Result<EnteredTask,
     let epoch = row.epoch + 1;
     restart(context, enter, row.id, epoch, row.used)?;
     Ok(Ok(entered(row.id, epoch, row.depth, row.used)))
+}
+
+fn is_asleep(connection: &Connection, agent: &str) -> Result<bool, Trouble> {
+    let mut asleep =
+        connection.prepare_cached("SELECT EXISTS(SELECT 1 FROM agent WHERE id = ?1 AND idle_until_ms > ?2)")?;
+    Ok(asleep.query_row(params![agent, now_ms()], |row| row.get(0))?)
 }
 
 fn entered(row: i64, epoch: i64, depth: u64, used: Used) -> EnteredTask {

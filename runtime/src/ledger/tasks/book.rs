@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Map, Value};
+
 use crate::budget::{Cost, Limits};
 use crate::refused::{Kind, Refused};
 use crate::tasks::lifecycle::{Change, TaskState};
 
-/// The durable tasks of a ledger, opened to be looked at: for operators, and for the command `portcullis task`.
+/// The durable tasks of a ledger, opened to be looked at: for operators, and for the command `portcullis task`; and whose agents sleep.
 ///
 /// It blocks: inside an async runtime, use it on a thread for blocking work. It makes no ledger, and starts nothing.
 ///
@@ -31,6 +33,8 @@ pub(crate) trait ReadTasks: Send {
     /// Those that `filter` lets through, latest first.
     fn list(&mut self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, Refused>;
     fn history(&mut self, id: &str) -> Result<Vec<Change>, Refused>;
+    /// Until then, or not any more.
+    fn sleep(&mut self, agent: &str, time: Option<Duration>) -> Result<(), Refused>;
 }
 
 /// Which tasks to list; all of them, unless it says otherwise.
@@ -177,6 +181,26 @@ impl TaskBook {
         self.reader(|reader| reader.history(id))
     }
 
+    /// Puts an agent to sleep: for so long it enters no durable task of this ledger, in whatever process (refused as `idle`). What it is in the
+    /// middle of goes on.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidArgument`] if it is no [name](crate::tasks::check_name); [`Kind::LedgerUnavailable`] if it can't be written.
+    pub fn sleep(&self, agent: &str, time: Duration) -> Result<(), Refused> {
+        crate::tasks::check_name(agent).map_err(|flaw| {
+            Refused::new(Kind::InvalidArgument, "agent", format!("the agent's id {agent:?} is no name: {flaw}"))
+        })?;
+        self.reader(|reader| reader.sleep(agent, Some(time)))
+    }
+
+    /// Wakes an agent up. One that does not sleep is left alone.
+    ///
+    /// # Errors
+    /// [`Kind::LedgerUnavailable`] if it can't be written.
+    pub fn wake(&self, agent: &str) -> Result<(), Refused> {
+        self.reader(|reader| reader.sleep(agent, None))
+    }
+
     fn reader<T>(&self, ask: impl FnOnce(&mut dyn ReadTasks) -> Result<T, Refused>) -> Result<T, Refused> {
         ask(&mut **self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -217,6 +241,17 @@ impl Columns {
         let cost = |micros: i64| Cost::from_micros_in(micros.unsigned_abs(), unit);
         Ok((limits.cost(cost(most)), Some(cost(self.micros))))
     }
+}
+
+/// A change that is on record.
+pub(crate) fn change(
+    (from, to): (TaskState, TaskState),
+    actor: String,
+    at: SystemTime,
+    notes: Map<String, Value>,
+) -> Change {
+    let reason = from.transition(to).map_or("", |way| way.reason);
+    Change { from, to, reason: reason.into(), actor, at, notes }
 }
 
 pub(crate) fn not_a_url(why: &str) -> Refused {

@@ -78,8 +78,13 @@ impl Idle {
         if !self.is_idle() {
             return Ok(());
         }
-        Err(Refused::new(Kind::Idle, call, in_words(call, what)).advise("wait for work, or wake the agent"))
+        Err(refuse(call, what))
     }
+}
+
+/// The refusal of an idle agent.
+pub(crate) fn refuse(call: &str, what: &str) -> Refused {
+    Refused::new(Kind::Idle, call, in_words(call, what)).advise("wait for work, or wake the agent")
 }
 
 fn in_words(call: &str, what: &str) -> String {

@@ -14,8 +14,10 @@ use crate::refused::{Kind, Refused};
 use crate::tasks::name::is_blank;
 
 mod agent;
-mod idle;
+pub(crate) mod idle;
 
+#[cfg(feature = "paperclip")]
+pub(in crate::tasks) use agent::segment;
 pub use agent::{Agent, Request};
 pub use idle::{Asleep, Idle};
 

@@ -329,7 +329,7 @@ impl Escalation {
         Escalation { enabled: true, agent, lead: "auto".into(), queue, tasks, watcher: None }
     }
 
-    /// The lead agent's id. Default: `auto`, which the task service understands.
+    /// The lead agent's id. Default: `auto`: who that is, the task service knows, or who implements it.
     #[must_use]
     pub fn lead(mut self, agent: impl Into<String>) -> Self {
         self.lead = agent.into();

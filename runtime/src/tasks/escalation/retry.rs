@@ -232,5 +232,6 @@ const fn passes(kind: Kind) -> bool {
             | Kind::AuthorityTimeout
             | Kind::LedgerUnavailable
             | Kind::TaskRunning
+            | Kind::TaskServiceUnavailable
     )
 }

@@ -73,18 +73,6 @@ pub struct Change {
 }
 
 impl Change {
-    /// One that is on record.
-    pub(crate) fn stored(
-        from: TaskState,
-        to: TaskState,
-        actor: String,
-        at: SystemTime,
-        notes: Map<String, Value>,
-    ) -> Self {
-        let reason = from.transition(to).map_or("", |way| way.reason);
-        Change { from, to, reason: reason.into(), actor, at, notes }
-    }
-
     pub(super) fn new(way: Transition, by: By) -> Self {
         let By { actor, notes } = by;
         Change { from: way.from, to: way.to, reason: way.reason.into(), actor, at: SystemTime::now(), notes }
@@ -100,7 +88,12 @@ pub struct Veto {
 
 impl Veto {
     pub(crate) fn idle(why: String) -> Self {
-        Veto { kind: Kind::Idle, why }
+        Veto::of(Kind::Idle, why)
+    }
+
+    /// The refusal of the change will be of this kind.
+    pub(crate) fn of(kind: Kind, why: String) -> Self {
+        Veto { kind, why }
     }
 }
 

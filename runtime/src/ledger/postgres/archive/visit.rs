@@ -50,6 +50,9 @@ impl Visit {
             };
             if trouble.kind() == TroubleKind::Unreachable {
                 self.session = None;
+            } else if let Some(session) = &self.session {
+                // What was given up is rolled back with the next word that is sent, and nobody may come back for long.
+                drop(tokio::time::timeout(LONGEST, session.client.batch_execute("")).await);
             }
             if !trouble.passes() || trouble.certainty() == Certainty::Unknown || Instant::now() >= until {
                 return Err(trouble);
@@ -90,7 +93,9 @@ impl Visit {
             let settings =
                 "SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on";
             transaction.batch_execute(settings).await?;
-            transaction.query_typed(sql, values).await
+            let rows = transaction.query_typed(sql, values).await?;
+            transaction.commit().await?;
+            Ok::<_, tokio_postgres::Error>(rows)
         };
         read.await.map_err(|error| Trouble::from(error).without_effect())
     }

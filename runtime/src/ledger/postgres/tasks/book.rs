@@ -6,7 +6,9 @@ use tokio::runtime::Runtime;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::super::super::tasks::{Columns, ReadTasks, TaskFilter, TaskOwner, TaskRecord, not_a_url, read_notes};
+use super::super::super::tasks::{
+    Columns, ReadTasks, TaskFilter, TaskOwner, TaskRecord, change, not_a_url, read_notes,
+};
 use super::super::room::Parameter;
 use super::super::schema::Create;
 use super::super::session::Session;
@@ -35,6 +37,14 @@ const LIST: &str = "WITH RECURSIVE below(name) AS (
 
 const HISTORY: &str = "SELECT from_state, to_state, actor, at_ms, notes
      FROM portcullis.task_change JOIN portcullis.task ON task.id = task_change.task WHERE task.name = $1 ORDER BY task_change.id";
+
+/// Agent, seconds.
+const SLEEP: &str =
+    "INSERT INTO portcullis.agent(id, idle_until) VALUES($1, clock_timestamp() + $2 * interval '1 second')
+     ON CONFLICT (id) DO UPDATE SET idle_until = excluded.idle_until";
+
+/// Agent.
+const WAKE: &str = "DELETE FROM portcullis.agent WHERE id = $1";
 
 struct Book {
     runtime: Runtime,
@@ -89,11 +99,18 @@ impl ReadTasks for Book {
         self.query(LIST, &values, record)
     }
 
+    fn sleep(&mut self, agent: &str, time: Option<Duration>) -> Result<(), Refused> {
+        let seconds = time.map(|time| time.as_secs_f64());
+        let statement = if time.is_some() { SLEEP } else { WAKE };
+        let values: [Parameter<'_>; 2] = [(&agent, Type::TEXT), (&seconds, Type::FLOAT8)];
+        self.query(statement, &values[..if time.is_some() { 2 } else { 1 }], |_| Ok(())).map(drop)
+    }
+
     fn history(&mut self, id: &str) -> Result<Vec<Change>, Refused> {
         self.query(HISTORY, &[(&id, Type::TEXT)], |row| {
             let (from, to) = (state(row.try_get(0)?)?, state(row.try_get(1)?)?);
             let notes: Option<String> = row.try_get(4)?;
-            Ok(Change::stored(from, to, row.try_get(2)?, time(row.try_get(3)?), read_notes(notes.as_deref())))
+            Ok(change((from, to), row.try_get(2)?, time(row.try_get(3)?), read_notes(notes.as_deref())))
         })
     }
 }

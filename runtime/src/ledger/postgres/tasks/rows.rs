@@ -8,8 +8,8 @@ use tokio_postgres::{IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
 use super::super::super::tasks::{
-    CancelTask, ChargeTask, EnterTask, EnteredTask, LeaveTask, TaskKey, may_go_on, notes, outdated, read_state,
-    state_code, taken_over, unknown,
+    CancelTask, ChargeTask, EnterTask, EnteredTask, LeaveTask, TaskKey, asleep, may_go_on, notes, outdated, read_state,
+    running, state_code, taken_over, unknown,
 };
 use super::super::super::{TaskAnswer, TaskRequest};
 use super::super::room::Parameter;
@@ -52,8 +52,12 @@ const FIND: &str = concat!(
      FROM portcullis.task LEFT JOIN portcullis.owner ON owner.id = task.owner WHERE task.name = $1 FOR UPDATE OF task"
 );
 
-/// Owner.
-const ALIVE: &str = concat!("SELECT ", alive!("$1"));
+/// Owner, agent: does the lease run, and does the agent sleep?
+const ALIVE: &str = concat!(
+    "SELECT ",
+    alive!("$1"),
+    ", EXISTS(SELECT FROM portcullis.agent WHERE id = $2 AND idle_until > clock_timestamp())"
+);
 
 /// What the loop check asks about: name, parent.
 const TREE: &str = "WITH RECURSIVE above(name, level) AS (
@@ -171,7 +175,7 @@ impl Desk<'_> {
     async fn enter(&self, enter: &EnterTask) -> Result<Written, Trouble> {
         let own: [Parameter<'_>; 1] = [(&enter.id, Type::TEXT)];
         let tree: [Parameter<'_>; 2] = [(&enter.id, Type::TEXT), (&enter.parent, Type::TEXT)];
-        let owner: [Parameter<'_>; 1] = [(&self.owner, Type::INT8)];
+        let owner: [Parameter<'_>; 2] = [(&self.owner, Type::INT8), (&enter.agent, Type::TEXT)];
         // One after the other on the server, in one round trip: the tree is read under the lock.
         let (found, tree, lease) = futures_util::future::try_join3(
             self.transaction.query_typed(FIND, &own),
@@ -179,7 +183,11 @@ impl Desk<'_> {
             self.transaction.query_typed(ALIVE, &owner),
         )
         .await?;
-        if !lease.first().map_or(Ok(false), |row| row.try_get(0))? {
+        let (runs, sleeps) = match lease.first() {
+            Some(row) => (row.try_get(0)?, row.try_get(1)?),
+            None => (false, false),
+        };
+        if !runs {
             return Ok(Written::Lapsed);
         }
         let found = found.first().map(Found::read).transpose()?;
@@ -194,17 +202,22 @@ impl Desk<'_> {
             Ok(decided) => decided,
             Err(refused) => return Ok(refuse(refused)),
         };
-        let Some(found) = found else { return self.open(enter, depth).await };
-        if let Err(refused) = may_go_on(enter, &known, found.used) {
+        if let Some(found) = &found
+            && let Err(refused) = may_go_on(enter, &known, found.used)
+        {
             return Ok(refuse(refused));
         }
+        if sleeps {
+            return Ok(refuse(asleep(enter)));
+        }
+        let Some(found) = found else { return self.open(enter, depth).await };
         let mut from = found.state;
         if from == TaskState::InProgress {
             if found.alive || found.owner == self.owner {
                 let place = found
                     .holder
                     .map_or_else(|| "elsewhere".to_owned(), |(host, pid)| format!("in process {pid} on {host}"));
-                return Ok(refuse(crate::tasks::running(&enter.id, &place)));
+                return Ok(refuse(running(&enter.id, &place)));
             }
             let pid = found.holder.map(|(_, pid)| pid.cast_unsigned());
             must(self.change(found.task.row, from, TaskState::Blocked, taken_over(pid), 0).await?)?;

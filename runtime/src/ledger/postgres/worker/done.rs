@@ -14,6 +14,9 @@ use super::{REST, Worker};
 /// A lease that could not be renewed is tried again this soon.
 const RENEW_AGAIN: Duration = Duration::from_millis(100);
 
+/// A claim that another transaction is at is looked at again this soon.
+const HELD_AGAIN: Duration = Duration::from_millis(25);
+
 /// What takes a person to mend is not waited for longer than this.
 const PERSON: Duration = Duration::from_secs(2);
 
@@ -172,6 +175,13 @@ impl Worker {
             }
             (Chained::Audit(auditing), Outcome::Done) => auditing.reply.send(()),
             (Chained::Release(digest, _), Outcome::Done) => self.queue.done(&digest, None),
+            // Behind the others, which must not wait for it.
+            (one, Outcome::Held) => {
+                self.queue.chained.push_back(one);
+                if let Some(lane) = &mut self.lanes[REST] {
+                    lane.not_before = Instant::now() + HELD_AGAIN;
+                }
+            }
             // An outcome of another kind is a bug; dropping the operation resolves its ticket to "unknown".
             (one, outcome) => {
                 debug_assert!(false, "{outcome:?} is no outcome of this operation");

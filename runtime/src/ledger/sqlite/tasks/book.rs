@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::super::super::tasks::{
-    Columns, ReadTasks, TaskFilter, TaskOwner, TaskRecord, not_a_url, read_notes, state_code,
+    Columns, ReadTasks, TaskFilter, TaskOwner, TaskRecord, change, not_a_url, read_notes, state_code,
 };
-use super::{elapsed, state};
+use super::{elapsed, ms, state};
 use crate::refused::Refused;
-use crate::sqlite::{Create, Database, OwnerId, Place, Trouble, TroubleKind, holder, retry, time};
+use crate::sqlite::{Create, Database, Flush, OwnerId, Place, Trouble, TroubleKind, holder, now_ms, retry, time};
 use crate::tasks::lifecycle::{Change, TaskState};
 
 /// How long to wait for a lock.
@@ -35,11 +35,16 @@ fn refuse(shown: &str, trouble: &Trouble) -> Refused {
 }
 
 impl Book {
-    fn read<T>(&self, body: impl Fn(&Database) -> Result<T, Trouble>) -> Result<T, Refused> {
-        if self.pid != std::process::id() {
-            let forked = Trouble::new(TroubleKind::Forked, "this process is a fork of the one that opened it");
-            return Err(refuse(&self.shown, &forked));
+    fn not_forked(&self) -> Result<(), Refused> {
+        if self.pid == std::process::id() {
+            return Ok(());
         }
+        let forked = Trouble::new(TroubleKind::Forked, "this process is a fork of the one that opened it");
+        Err(refuse(&self.shown, &forked))
+    }
+
+    fn read<T>(&self, body: impl Fn(&Database) -> Result<T, Trouble>) -> Result<T, Refused> {
+        self.not_forked()?;
         retry(Instant::now() + PATIENCE, || body(&self.database)).map_err(|trouble| refuse(&self.shown, &trouble))
     }
 }
@@ -66,6 +71,13 @@ impl ReadTasks for Book {
         })
     }
 
+    fn sleep(&mut self, agent: &str, time: Option<Duration>) -> Result<(), Refused> {
+        self.not_forked()?;
+        let until = Instant::now() + PATIENCE;
+        let written = self.database.write(until, Flush::Disk, |connection| set_idle(connection, agent, time));
+        written.map_err(|failure| refuse(&self.shown, &failure.trouble()))
+    }
+
     fn history(&mut self, id: &str) -> Result<Vec<Change>, Refused> {
         self.read(|database| {
             let mut statement = database.connection()?.prepare(
@@ -77,11 +89,22 @@ impl ReadTasks for Book {
             while let Some(row) = rows.next()? {
                 let (from, to) = (state(row.get(0)?)?, state(row.get(1)?)?);
                 let notes: Option<String> = row.get(4)?;
-                changes.push(Change::stored(from, to, row.get(2)?, time(row.get(3)?), read_notes(notes.as_deref())));
+                changes.push(change((from, to), row.get(2)?, time(row.get(3)?), read_notes(notes.as_deref())));
             }
             Ok(changes)
         })
     }
+}
+
+fn set_idle(connection: &Connection, agent: &str, time: Option<Duration>) -> Result<(), Trouble> {
+    match time {
+        Some(time) => connection.execute(
+            "INSERT INTO agent(id, idle_until_ms) VALUES(?1, ?2) ON CONFLICT(id) DO UPDATE SET idle_until_ms = excluded.idle_until_ms",
+            params![agent, now_ms().saturating_add(ms(time))],
+        )?,
+        None => connection.execute("DELETE FROM agent WHERE id = ?1", [agent])?,
+    };
+    Ok(())
 }
 
 fn record(database: &Database, row: &Row<'_>) -> Result<TaskRecord, Trouble> {

@@ -26,10 +26,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
-use super::{Base, Fault, FaultKind, malformed};
-
-/// The longest body that is read.
-pub(super) const MAX_BODY: usize = 64 * 1024;
+use super::{Base, Rules, Trouble, TroubleKind, malformed, too_long};
 
 /// The longest head that is read.
 const MAX_HEAD: usize = 64 * 1024;
@@ -40,6 +37,7 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// A connection, with what is needed to ask on it.
 pub(super) struct Line {
     sender: SendRequest<Body>,
+    rules: Rules,
     /// `None` once it has come to its end: what waits for it then learns so.
     connection: Option<Pin<Box<Connection<Socket, Body>>>>,
     /// How many bytes came back so far.
@@ -51,9 +49,9 @@ pub(super) enum Broken {
     /// Nothing was sent.
     Unsent,
     /// Something may have been sent, and nothing came back.
-    Unheard(Fault),
+    Unheard(Trouble),
     /// Something came back.
-    Heard(Fault),
+    Heard(Trouble),
 }
 
 /// The platform's root certificates, verified by the platform's rules.
@@ -69,60 +67,66 @@ pub(super) fn tls() -> Result<TlsConnector, rustls::Error> {
 
 impl Line {
     /// Makes a connection.
-    pub(super) async fn dial(base: &Base, tls: Option<&TlsConnector>) -> Result<Self, Fault> {
-        let unreachable = |detail: &str| Fault::new(FaultKind::Unreachable, detail);
-        let addresses = resolve(base).await.map_err(|_| unreachable("the authority's name can't be resolved"))?;
+    pub(super) async fn dial(base: &Base, tls: Option<&TlsConnector>, rules: Rules) -> Result<Self, Trouble> {
+        let who = rules.who;
+        let unreachable = |detail: String| Trouble::new(TroubleKind::Unreachable, detail);
+        let addresses = resolve(base).await.map_err(|_| unreachable(format!("the name of {who} can't be resolved")))?;
         let stream = connect(addresses).await.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused => unreachable("the connection to the authority was refused"),
-            _ => unreachable("no connection to the authority can be made"),
+            io::ErrorKind::ConnectionRefused => unreachable(format!("the connection to {who} was refused")),
+            _ => unreachable(format!("no connection to {who} can be made")),
         })?;
         let stream = match tls {
             None => Stream::Plain(stream),
             Some(tls) => {
                 let name = ServerName::try_from(base.host.clone()).map_err(|_| {
-                    Fault::new(FaultKind::NotConfigured, "the authority's host is not a name that TLS knows")
+                    let detail = format!("the host of {who} is not a name that TLS knows");
+                    Trouble::new(TroubleKind::NotConfigured, detail)
                 })?;
                 let shaken = tls.connect(name, stream).await;
-                Stream::Tls(Box::new(shaken.map_err(|error| tls_fault(&error))?))
+                Stream::Tls(Box::new(shaken.map_err(|error| tls_trouble(&error, who))?))
             }
         };
         let heard = Arc::new(AtomicU64::new(0));
         let socket = Socket { stream, scratch: Box::new([0; 8192]), heard: Arc::clone(&heard) };
         let made = http1::Builder::new().max_buf_size(MAX_HEAD).handshake(socket).await;
-        let (sender, connection) = made.map_err(|_| unreachable("the connection to the authority broke at once"))?;
-        Ok(Line { sender, connection: Some(Box::pin(connection)), heard })
+        let (sender, connection) = made.map_err(|_| unreachable(format!("the connection to {who} broke at once")))?;
+        Ok(Line { sender, rules, connection: Some(Box::pin(connection)), heard })
+    }
+
+    /// Sees whether the server has closed it in the meantime, or said something unasked.
+    pub(super) async fn ready(&mut self) -> Result<(), Broken> {
+        let Line { sender, connection, .. } = self;
+        drive(connection, sender.ready()).await.map_err(|_| Broken::Unsent)
     }
 
     /// Sends a request and waits for the head of its response.
     pub(super) async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, Broken> {
-        let Line { sender, connection, heard } = self;
-        // Sees whether the server has closed it in the meantime, or said something unasked.
-        drive(connection, sender.ready()).await.map_err(|_| Broken::Unsent)?;
+        let Line { sender, connection, heard, rules } = self;
         let before = heard.load(Ordering::Relaxed);
         let response = drive(connection, sender.try_send_request(request)).await;
         response.map_err(|mut error| {
             if error.take_message().is_some() {
                 return Broken::Unsent;
             }
-            let fault = if error.error().is_parse() {
+            let trouble = if error.error().is_parse() {
                 malformed("what came back is not HTTP")
             } else {
-                Fault::new(FaultKind::Unreachable, "the connection to the authority broke before it answered")
+                let detail = format!("the connection to {} broke before it answered", rules.who);
+                Trouble::new(TroubleKind::Unreachable, detail)
             };
-            if heard.load(Ordering::Relaxed) == before { Broken::Unheard(fault) } else { Broken::Heard(fault) }
+            if heard.load(Ordering::Relaxed) == before { Broken::Unheard(trouble) } else { Broken::Heard(trouble) }
         })
     }
 
     /// Reads a body to its end.
-    pub(super) async fn read(&mut self, incoming: &mut Incoming) -> Result<Vec<u8>, Fault> {
+    pub(super) async fn read(&mut self, incoming: &mut Incoming) -> Result<Vec<u8>, Trouble> {
+        let longest = self.rules.max_body;
         let mut body = Vec::new();
         loop {
             let frame = poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(&mut *incoming), cx));
             match drive(&mut self.connection, frame).await {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if body.len() + data.len() > MAX_BODY => {
-                        return Err(malformed("the answer is longer than 64 KiB"));
-                    }
+                    Ok(data) if body.len() + data.len() > longest => return Err(too_long(longest)),
                     Ok(data) => body.extend_from_slice(&data),
                     // Trailers decide nothing.
                     Err(_) => {}
@@ -214,21 +218,21 @@ async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-fn tls_fault(error: &io::Error) -> Fault {
+fn tls_trouble(error: &io::Error, who: &str) -> Trouble {
     let detail = match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(_)) => "the authority's certificate is not accepted",
-        Some(_) => "what answers at the authority's address does not speak TLS as it should",
-        None => "the connection to the authority broke in the TLS handshake",
+        Some(rustls::Error::InvalidCertificate(_)) => format!("the certificate of {who} is not accepted"),
+        Some(_) => format!("what answers at the address of {who} does not speak TLS as it should"),
+        None => format!("the connection to {who} broke in the TLS handshake"),
     };
-    Fault::new(FaultKind::Unreachable, detail)
+    Trouble::new(TroubleKind::Unreachable, detail)
 }
 
-/// A request's body: one piece.
+/// A request's body: one piece, or none.
 pub(super) struct Body(Option<Bytes>);
 
 impl From<String> for Body {
     fn from(text: String) -> Self {
-        Body(Some(Bytes::from(text)))
+        Body((!text.is_empty()).then(|| Bytes::from(text)))
     }
 }
 

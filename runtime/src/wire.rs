@@ -1,30 +1,31 @@
-//! One HTTP exchange, by the rules that hold for every authority that is asked over HTTP.
+//! One HTTP exchange, by the rules that hold for everything that is asked over HTTP.
 //!
 //! # Invariants
-//! 1. Only status 200 with one `application/json` content type, no content encoding and a whole body of at most
-//!    64 KiB is an answer.
+//! 1. A body is read only where [`Rules::reads`] says so, and only with one `application/json` content type, no content
+//!    encoding, and whole, within [`Rules::max_body`].
 //! 2. Nothing leads elsewhere: there is no code that follows a redirect or asks a proxy, and plain HTTP goes to this
 //!    machine only.
-//! 3. A request is sent a second time only if it went out on a connection that had served before, and that broke
-//!    before the first byte came back; the second time is on a new connection, and is the last.
-//! 4. A connection is kept only after a whole answer. One whose question is dropped is closed with it.
+//! 3. A request is sent a second time only if [asking twice changes nothing](Outgoing::repeats), it went out on a connection
+//!    that had served before, and that broke before the first byte came back; the second time is on a new connection, and
+//!    is the last. What may not be asked twice goes out on a new connection at once, so that one which the server has just
+//!    closed never leaves it in doubt.
+//! 4. A connection is kept only after a whole answer. One whose request is dropped is closed with it.
 //! 5. No message holds a URL, a header's value or a part of a body.
 //!
-//! The deadline is the desk's: it drops the future.
+//! The deadline is the caller's: it drops the future.
 //!
 //! This stands on hyper and not on a client above it, because of 3: a client's pool does not say whether a connection
-//! was used before, nor whether anything came back on it. It is also a third of the time per question.
+//! was used before, nor whether anything came back on it. It is also a third of the time per request.
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 
-use super::{Fault, FaultKind};
 use line::{Body, Broken, Line};
 
 mod line;
@@ -35,13 +36,60 @@ const MAX_IDLE: Duration = Duration::from_secs(30);
 /// How many connections are kept.
 const MAX_KEPT: usize = 2;
 
+/// What holds for every exchange with one server.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// Who is at the other end, for messages, such as `the authority`.
+    pub(crate) who: &'static str,
+    /// The longest body that is read.
+    pub(crate) max_body: usize,
+    /// Whether the body that comes with this status is read.
+    pub(crate) reads: fn(StatusCode) -> bool,
+}
+
+/// Why there is no usable answer.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "for authorities"))]
+    pub(crate) kind: TroubleKind,
+    /// For people.
+    pub(crate) detail: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TroubleKind {
+    /// No connection, or it broke.
+    Unreachable,
+    /// What came back is no answer.
+    Malformed,
+    /// The server can't be asked under that name.
+    NotConfigured,
+}
+
+impl Trouble {
+    fn new(kind: TroubleKind, detail: impl Into<String>) -> Self {
+        Trouble { kind, detail: detail.into() }
+    }
+}
+
+/// What is sent.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) target: Uri,
+    /// JSON. Empty: none.
+    pub(crate) body: String,
+    /// Whether asking twice changes nothing, so that it may go out again although the server may have got it.
+    pub(crate) repeats: bool,
+}
+
 /// A server that may be asked: see [`Base::parse`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Base {
-    pub(super) tls: bool,
+pub(crate) struct Base {
+    pub(crate) tls: bool,
     /// In lower case; an IPv6 address without its brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// Of the path, without a slash at its end.
     prefix: String,
 }
@@ -49,11 +97,11 @@ pub(super) struct Base {
 /// Why a base URL may not be used. Says nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct InvalidBase(&'static str);
+pub(crate) struct InvalidBase(&'static str);
 
 impl Base {
     /// HTTPS anywhere, plain HTTP on this machine; no user, password, query or fragment.
-    pub(super) fn parse(text: &str) -> Result<Self, InvalidBase> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidBase> {
         if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
             return Err(InvalidBase("it holds a space or a control character"));
         }
@@ -63,7 +111,7 @@ impl Base {
         if text.contains('@') {
             return Err(InvalidBase("it holds a user name or a password"));
         }
-        let no_url = InvalidBase("it is not a URL such as https://machineid.io");
+        let no_url = InvalidBase("it is not a URL such as https://example.com");
         let uri: Uri = text.parse().map_err(|_| no_url)?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(no_url) };
         let host = authority.host().to_ascii_lowercase();
@@ -94,7 +142,7 @@ impl Base {
     }
 
     /// The target of a request for `path`, which starts with a slash.
-    pub(super) fn target(&self, path: &str) -> Uri {
+    pub(crate) fn target(&self, path: &str) -> Uri {
         // The prefix came out of a URI, and ours are plain: this can't fail, and if it did the server would not know it.
         format!("{}{path}", self.prefix).parse().unwrap_or_default()
     }
@@ -114,8 +162,9 @@ fn is_this_machine(host: &str) -> bool {
 }
 
 /// The kept-alive connections to one server, and what goes with every request.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     base: Base,
+    rules: Rules,
     tls: Option<tokio_rustls::TlsConnector>,
     headers: HeaderMap,
     /// Youngest last.
@@ -130,68 +179,83 @@ struct Kept {
 }
 
 /// The head of a response, and its body if it is one that is read.
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    /// By invariant 1, all but the status, which is for the caller to insist on.
-    pub(super) json: Result<Vec<u8>, Fault>,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    /// By invariant 1.
+    pub(crate) json: Result<Vec<u8>, Trouble>,
 }
 
 impl Wire {
     /// `headers` go with every request.
-    pub(super) fn new(base: Base, mut headers: HeaderMap) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn new(
+        base: Base,
+        rules: Rules,
+        mut headers: HeaderMap,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         headers.insert(header::HOST, HeaderValue::try_from(base.authority())?);
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let agent = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         let tls = base.tls.then(line::tls).transpose()?;
-        Ok(Wire { base, tls, headers, kept: Mutex::default(), retries: AtomicU64::new(0) })
+        Ok(Wire { base, rules, tls, headers, kept: Mutex::default(), retries: AtomicU64::new(0) })
     }
 
     /// Who is asked.
-    pub(super) fn base(&self) -> &Base {
+    pub(crate) fn base(&self) -> &Base {
         &self.base
     }
 
     /// How often invariant 3 was made use of.
     #[cfg_attr(not(test), expect(dead_code, reason = "for `doctor` and metrics to come"))]
-    pub(super) fn retries(&self) -> u64 {
+    pub(crate) fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Posts a JSON body.
-    pub(super) async fn post(&self, target: &Uri, body: String) -> Result<Reply, Fault> {
-        if let Some(line) = self.take_kept() {
-            match self.post_on(line, target, body.clone()).await {
+    /// Sends a request, and waits for its answer. `sent` is set before the first byte of it may leave: as long as it is
+    /// not, the server has nothing of it.
+    pub(crate) async fn exchange(&self, outgoing: Outgoing, sent: &AtomicBool) -> Result<Reply, Trouble> {
+        if let Some(line) = outgoing.repeats.then(|| self.take_kept()).flatten() {
+            match self.exchange_on(line, outgoing.clone(), sent).await {
                 Err(Broken::Unsent) => {}
                 Err(Broken::Unheard(_)) => {
                     self.retries.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(Broken::Heard(fault)) => return Err(fault),
+                Err(Broken::Heard(trouble)) => return Err(trouble),
                 Ok(reply) => return Ok(reply),
             }
         }
-        let line = Line::dial(&self.base, self.tls.as_ref()).await?;
-        self.post_on(line, target, body).await.map_err(|broken| match broken {
-            Broken::Unsent => Fault::new(FaultKind::Unreachable, "the connection to the authority broke at once"),
-            Broken::Unheard(fault) | Broken::Heard(fault) => fault,
+        let line = Line::dial(&self.base, self.tls.as_ref(), self.rules).await?;
+        self.exchange_on(line, outgoing, sent).await.map_err(|broken| match broken {
+            Broken::Unsent => {
+                sent.store(false, Ordering::Relaxed);
+                let detail = format!("the connection to {} broke at once", self.rules.who);
+                Trouble::new(TroubleKind::Unreachable, detail)
+            }
+            Broken::Unheard(trouble) | Broken::Heard(trouble) => trouble,
         })
     }
 
-    async fn post_on(&self, mut line: Line, target: &Uri, body: String) -> Result<Reply, Broken> {
+    async fn exchange_on(&self, mut line: Line, outgoing: Outgoing, sent: &AtomicBool) -> Result<Reply, Broken> {
+        let Outgoing { method, target, body, repeats: _ } = outgoing;
+        let has_body = !body.is_empty();
         let mut request = Request::new(Body::from(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = target.clone();
+        *request.method_mut() = method;
+        *request.uri_mut() = target;
         request.headers_mut().clone_from(&self.headers);
+        if has_body {
+            request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        line.ready().await?;
+        sent.store(true, Ordering::Relaxed);
         let (head, mut incoming) = line.send(request).await?.into_parts();
-        let json = match head.status {
-            // The only other status whose body is looked at is the one that gives the reason of a refusal.
-            StatusCode::OK | StatusCode::FORBIDDEN => match is_json_at_most(line::MAX_BODY, &head.headers) {
+        let json = if (self.rules.reads)(head.status) {
+            match is_json_at_most(self.rules.max_body, &head.headers) {
                 Ok(()) => line.read(&mut incoming).await,
-                Err(fault) => Err(fault),
-            },
-            _ => Err(malformed("the body was not read")),
+                Err(trouble) => Err(trouble),
+            }
+        } else {
+            Err(malformed("the body was not read"))
         };
         if json.is_ok() {
             self.keep(line);
@@ -226,12 +290,16 @@ impl fmt::Debug for Wire {
     }
 }
 
-fn malformed(detail: &str) -> Fault {
-    Fault::new(FaultKind::Malformed, detail)
+fn malformed(detail: impl Into<String>) -> Trouble {
+    Trouble::new(TroubleKind::Malformed, detail)
+}
+
+fn too_long(longest: usize) -> Trouble {
+    malformed(format!("the answer is longer than {} KiB", longest / 1024))
 }
 
 /// Invariant 1, as far as the headers say.
-fn is_json_at_most(longest: usize, headers: &HeaderMap) -> Result<(), Fault> {
+fn is_json_at_most(longest: usize, headers: &HeaderMap) -> Result<(), Trouble> {
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(malformed("the answer is compressed, which was not asked for"));
     }
@@ -242,7 +310,7 @@ fn is_json_at_most(longest: usize, headers: &HeaderMap) -> Result<(), Fault> {
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > longest as u64) {
-        return Err(malformed("the answer is longer than 64 KiB"));
+        return Err(too_long(longest));
     }
     Ok(())
 }
