@@ -159,13 +159,13 @@ fn where_the_server_has_no_connection_left_nothing_runs_and_a_result_waits_for_o
     let body = || {
         let mut clients = exhaust();
         assert!(!clients.is_empty());
-        // Those of the gate are ended, and it is a race for what that frees.
-        runtime.block_on(clients[0].simple_query(end)).unwrap();
-        clients.extend(exhaust());
         // A process that comes now finds no room, and does not run.
         let begun = std::time::Instant::now();
         refused(run(&late, &room, "late"), Kind::LedgerUnavailable);
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        // Those of the gate are ended, and it is a race for what that frees.
+        runtime.block_on(clients[0].simple_query(end)).unwrap();
+        clients.extend(exhaust());
         freed.lock().unwrap().replace(std::thread::spawn(move || {
             std::thread::sleep(Duration::from_secs(1));
             drop(clients);
