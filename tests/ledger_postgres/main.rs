@@ -20,6 +20,7 @@ mod retention;
 mod room;
 mod schema;
 mod server;
+mod standby;
 mod tasks;
 mod tls;
 

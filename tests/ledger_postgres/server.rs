@@ -83,6 +83,26 @@ impl Server {
         let init = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync"];
         run(as_its_user(&bin.join("initdb")).args(init).arg("-D").arg(&data));
         prepare(&data);
+        Some(Server::begin(bin, dir, settings))
+    }
+
+    /// A copy that follows this one, and can take its place.
+    pub(super) fn standby(&self) -> Self {
+        let dir = tempfile::tempdir_in(self.dir.parent().unwrap()).unwrap();
+        give_to_the_server(dir.path());
+        let mut copy = as_its_user(&self.bin.join("pg_basebackup"));
+        copy.args([
+            "--host=127.0.0.1",
+            "--username=postgres",
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+        ]);
+        run(copy.arg(format!("--port={}", self.port)).arg("-D").arg(dir.path().join("data")));
+        Server::begin(self.bin.clone(), dir, &[])
+    }
+
+    fn begin(bin: PathBuf, dir: TempDir, settings: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut options = format!("-k '' -p {port} -c listen_addresses=127.0.0.1 -c max_connections=200 -c fsync=off");
         for setting in settings {
@@ -92,7 +112,12 @@ impl Server {
         let warden = warden(&bin, &dir);
         let server = Server { bin, dir, port, warden };
         run(server.control("start").arg("-o").arg(options));
-        Some(server)
+        server
+    }
+
+    /// Makes a standby the one that is written to.
+    pub(super) fn promote(&self) {
+        run(&mut self.control("promote"));
     }
 
     fn control(&self, what: &str) -> Command {

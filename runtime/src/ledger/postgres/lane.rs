@@ -156,6 +156,14 @@ impl Lane {
             }
             Some(_) | None => room.known.set(Some(session.ledger)),
         }
+        if session.follower_lags && !room.warned.get() {
+            room.warned.set(true);
+            tracing::warn!(
+                ledger = room.target.shown(),
+                "its server has a standby and does not wait for it: a claim that was acknowledged may be missing after a failover, \
+                 and its effect may then happen twice; set `synchronous_standby_names`"
+            );
+        }
         self.former = None;
         self.session = Some(session);
         Ok(())

@@ -30,6 +30,8 @@ pub(super) struct Room {
     pub(super) owner: Fact<Option<i64>>,
     /// A claim has met a lease of ours that had lapsed.
     pub(super) lapsed: Fact<bool>,
+    /// It was said that a standby lags.
+    pub(super) warned: Fact<bool>,
     /// The last claims met some that were stored: the next ones may, too.
     pub(super) meets_stored: Fact<bool>,
     actions: Mutex<Actions>,
@@ -88,6 +90,7 @@ impl Room {
             known: Fact::new(None),
             owner: Fact::new(None),
             lapsed: Fact::new(false),
+            warned: Fact::new(false),
             meets_stored: Fact::new(false),
             actions: Mutex::default(),
         }

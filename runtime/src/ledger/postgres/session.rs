@@ -25,6 +25,8 @@ pub(super) struct Session {
     /// Which ledger this is, whatever its address.
     pub(super) ledger: Uuid,
     pub(super) backend: Backend,
+    /// There is a standby, and the server acknowledges what that may not have.
+    pub(super) follower_lags: bool,
 }
 
 /// A process on the server.
@@ -72,7 +74,7 @@ impl Session {
         );
         client.batch_execute(&settings).await?;
         let about = "SELECT pg_backend_pid(), coalesce(backend_start, now()),
-               current_setting('synchronous_standby_names') = ''
+               current_setting('synchronous_standby_names') = '' AND EXISTS(SELECT FROM pg_stat_replication)
              FROM pg_stat_get_activity(pg_backend_pid())";
         let rows = client.query_typed(about, &[]).await?;
         let Some(row) = rows.first() else {
@@ -82,19 +84,13 @@ impl Session {
             ));
         };
         let backend = Backend { pid: row.try_get(0)?, since: row.try_get(1)? };
-        if row.try_get::<_, bool>(2)? {
-            // Many have no standby at all; for those there is nothing to warn of.
-            tracing::debug!(
-                ledger = target.shown(),
-                "the server waits for no standby: a claim that it has acknowledged may be missing after a failover"
-            );
-        }
+        let follower_lags = row.try_get(2)?;
         if let Some(former) = former {
             end(&client, former).await?;
         }
         let ledger = schema::prepare(&mut client, create).await?;
         let hot = Hot::prepare(&client).await?;
-        Ok(Session { client, hot, ledger, backend })
+        Ok(Session { client, hot, ledger, backend, follower_lags })
     }
 }
 
