@@ -8,7 +8,7 @@
 //! cargo bench -p portcullis-benches --bench ledger                 # everything
 //! cargo bench -p portcullis-benches --bench ledger -- one many     # these parts only
 //! ```
-//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `replays`, `peer` (agent-effects), `postgres`. The ledgers lie in `target/tmp`, which must be a disk.
+//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `sweep`, `replays`, `peer` (agent-effects), `postgres`. The ledgers lie in `target/tmp`, which must be a disk.
 
 mod bare;
 mod bare_postgres;
@@ -33,12 +33,13 @@ fn main() {
         return processes::child(ledger, millis);
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
-    let parts: [(&str, fn()); 8] = [
+    let parts: [(&str, fn()); 9] = [
         ("one", one),
         ("flushes", flushes),
         ("many", many::run),
         ("processes", processes::run),
         ("rows", rows::run),
+        ("sweep", rows::sweep),
         ("replays", replays),
         ("peer", peer::run),
         ("postgres", postgres::run),
