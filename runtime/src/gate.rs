@@ -323,10 +323,6 @@ impl Portcullis {
         self.0.ledger.get_or_try_init(|| (self.0.open_ledger)())
     }
 
-    pub(crate) fn opened_ledger(&self) -> Option<&Arc<dyn Store>> {
-        self.0.ledger.get()
-    }
-
     /// Counts a claim as open until the guard is dropped; `Err` while draining.
     pub(crate) fn open_claim(&self, action: &str) -> Result<OpenClaim, Refused> {
         self.0.claims.open.fetch_add(1, Ordering::SeqCst);

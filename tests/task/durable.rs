@@ -264,6 +264,16 @@ fn one_is_cancelled_on_record_and_its_next_step_is_refused() {
 }
 
 #[test]
+fn one_of_an_earlier_process_is_cancelled_by_a_gate_that_has_not_used_its_ledger() {
+    let room = Room::new();
+    // Within itself it is refused, which blocks it.
+    room.gate().scope_sync(|| durable("t", "one", &|| durable("t", "one", &|| Ok(7)))).unwrap_err();
+    let change = room.gate().tasks().cancel("t", "a person").unwrap();
+    assert_eq!((change.from, change.to), (TaskState::Blocked, TaskState::Cancelled));
+    refused(room.gate().scope_sync(|| durable("t", "one", &|| Ok(7))), Kind::LoopReprocess);
+}
+
+#[test]
 fn a_step_that_can_not_be_put_on_record_is_not_taken() {
     let room = Room::new();
     let gate = room.gate();

@@ -10,6 +10,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::{Reply, Ticket};
 use crate::budget::{Limits, Used};
 use crate::refused::{Kind, Refused};
 use crate::tasks::Opening;
@@ -111,10 +112,29 @@ impl TaskRequest {
         matches!(self, TaskRequest::Charge(_))
     }
 
-    /// What takes the place of an entry that nobody waits for any more.
-    pub(crate) fn given_up(entered: EnteredTask, id: String, agent: String) -> Self {
-        let by = By::actor(agent).note("ended", "dropped");
-        TaskRequest::Leave(LeaveTask { task: entered.task, id, to: TaskState::Blocked, by, tried: 0 })
+    /// Where the answer goes. An entry that nobody hears of is left again, by `leave`; that something is not on record is logged where
+    /// nobody hears of it.
+    pub(crate) fn replying(
+        &self,
+        leave: impl FnOnce(TaskRequest) + Send + Sync + 'static,
+    ) -> (Reply<TaskAnswer>, Ticket<TaskAnswer>) {
+        let id = self.id().to_owned();
+        let agent = match self {
+            TaskRequest::Enter(enter) => Some(enter.agent.clone()),
+            TaskRequest::Charge(_) | TaskRequest::Leave(_) | TaskRequest::Cancel(_) => None,
+        };
+        Ticket::returning(move |answer| match (answer, agent) {
+            (TaskAnswer::Entered(entered), Some(agent)) => {
+                let by = By::actor(agent).note("ended", "dropped");
+                leave(TaskRequest::Leave(LeaveTask { task: entered.task, id, to: TaskState::Blocked, by, tried: 0 }));
+            }
+            (TaskAnswer::Refused(refused), None) => {
+                let (code, reason) = (refused.code(), refused.reason());
+                tracing::warn!(target: "portcullis", task = id, code, reason, "what a task has used, or how it ended, is not on record");
+            }
+            (TaskAnswer::Refused(_), Some(_))
+            | (TaskAnswer::Entered(_) | TaskAnswer::Charged | TaskAnswer::Changed(_), _) => {}
+        })
     }
 }
 

@@ -199,28 +199,24 @@ impl Tasks {
     /// Gives a task up, in memory or (durable tasks) on the gate's ledger, where it blocks. A body that is running goes on, and its next guarded call is refused as `task_ended`.
     ///
     /// # Errors
-    /// `unknown_task`; `task_ended` if it is done or cancelled already; `invalid_argument` if the actor is no
+    /// `unknown_task`, also on the ledger; that the ledger can't be used; `task_ended` if it is done or cancelled already; `invalid_argument` if the actor is no
     /// [name](super::check_name).
     pub fn cancel(&self, id: &str, by: impl Into<By>) -> Result<Change, Refused> {
         let by = by.into();
         match self.0.register().change(id, TaskState::Cancelled, by.clone()) {
-            Err(refused) if refused.kind() == Kind::UnknownTask => {
-                self.cancel_on_record(id, by).unwrap_or(Err(refused))
-            }
+            Err(refused) if refused.kind() == Kind::UnknownTask => self.cancel_on_record(id, by),
             changed => changed,
         }
     }
 
-    /// `None`: nothing has opened the ledger yet, so nothing of this gate is on record.
-    fn cancel_on_record(&self, id: &str, by: By) -> Option<Result<Change, Refused>> {
-        let store = self.0.opened_ledger()?;
-        Some(match store.task(TaskRequest::Cancel(CancelTask { id: id.into(), by })).wait() {
+    fn cancel_on_record(&self, id: &str, by: By) -> Result<Change, Refused> {
+        match self.0.ledger()?.task(TaskRequest::Cancel(CancelTask { id: id.into(), by })).wait() {
             Some(TaskAnswer::Changed(change)) => Ok(change),
             Some(TaskAnswer::Refused(refused)) => Err(refused),
             Some(TaskAnswer::Entered(_) | TaskAnswer::Charged) | None => {
                 Err(Refused::new(Kind::LedgerUnavailable, id, "the ledger has stopped without an answer"))
             }
-        })
+        }
     }
 }
 

@@ -219,20 +219,11 @@ impl Store for PostgresStore {
             return Ticket::ready(TaskAnswer::Refused(refused));
         }
         let now = Instant::now();
-        let (reply, ticket) = match &request {
-            TaskRequest::Enter(enter) => {
-                let (shared, id, agent) = (self.0.clone(), enter.id.clone(), enter.agent.clone());
-                Ticket::returning(move |answer| match answer {
-                    TaskAnswer::Entered(entered) => {
-                        let request = TaskRequest::given_up(entered, id, agent);
-                        let until = Instant::now() + shared.limits.settle;
-                        shared.push_task(Tasking { request, reply: Ticket::new().0, until });
-                    }
-                    TaskAnswer::Charged | TaskAnswer::Changed(_) | TaskAnswer::Refused(_) => {}
-                })
-            }
-            TaskRequest::Charge(_) | TaskRequest::Leave(_) | TaskRequest::Cancel(_) => Ticket::new(),
-        };
+        let shared = self.0.clone();
+        let (reply, ticket) = request.replying(move |request| {
+            let until = Instant::now() + shared.limits.settle;
+            shared.push_task(Tasking { request, reply: Ticket::new().0, until });
+        });
         let patience = if let TaskRequest::Leave(_) = &request { self.0.limits.settle } else { self.0.limits.claim };
         self.0.push_task(Tasking { request, reply, until: now + patience });
         ticket

@@ -226,19 +226,10 @@ impl TaskJob {
         if engine.shared.is_foreign() {
             return Err(forked().refuse(request.id(), "the ledger can't be used"));
         }
-        let (reply, ticket) = match &request {
-            TaskRequest::Enter(enter) => {
-                let (engine, id, agent) = (engine.clone(), enter.id.clone(), enter.agent.clone());
-                Ticket::returning(move |answer| match answer {
-                    TaskAnswer::Entered(entered) => {
-                        let request = TaskRequest::given_up(entered, id, agent);
-                        engine.leave(Op::Task(Box::new(Tasking { request, reply: Ticket::new().0 })));
-                    }
-                    TaskAnswer::Charged | TaskAnswer::Changed(_) | TaskAnswer::Refused(_) => {}
-                })
-            }
-            TaskRequest::Charge(_) | TaskRequest::Leave(_) | TaskRequest::Cancel(_) => Ticket::new(),
-        };
+        let (reply, ticket) = request.replying({
+            let engine = engine.clone();
+            move |request| engine.leave(Op::Task(Box::new(Tasking { request, reply: Ticket::new().0 })))
+        });
         // They are always taken.
         let _ = engine.shared.push(Op::Task(Box::new(Tasking { request, reply })));
         Ok((engine, ticket))
