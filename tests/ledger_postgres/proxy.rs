@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Between a ledger and its server. Lives until the test's process ends.
 pub struct Proxy {
     port: u16,
     state: Arc<Mutex<State>>,
+    /// The server's.
+    to: Arc<AtomicU16>,
 }
 
 #[derive(Default)]
@@ -21,22 +24,28 @@ impl Proxy {
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (own, state) = (listener.local_addr().unwrap().port(), Arc::<Mutex<State>>::default());
-        let shared = state.clone();
+        let (shared, to) = (state.clone(), Arc::new(AtomicU16::new(port)));
+        let target = to.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // The server may be starting.
-                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let Ok(server) = TcpStream::connect(("127.0.0.1", target.load(Ordering::SeqCst))) else { continue };
                 let (from_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 std::thread::spawn(move || forward(from_client, to_server, |_| true));
                 let shared = shared.clone();
                 std::thread::spawn(move || forward(server, client, |answer| shared.lock().unwrap().passes(answer)));
             }
         });
-        Proxy { port: own, state }
+        Proxy { port: own, state, to }
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whoever connects from now on reaches another server.
+    pub fn turn_to(&self, port: u16) {
+        self.to.store(port, Ordering::SeqCst);
     }
 
     /// The next `answer` of the server (such as `COMMIT`) is swallowed, and the connection on which it came is cut.

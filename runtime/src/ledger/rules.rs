@@ -26,10 +26,14 @@ use super::{Attempt, Fingerprint, Kept, Receipt, Settlement};
 mod acts;
 mod doubt;
 mod inside;
+#[cfg(any(feature = "postgres", test))]
+mod reassert;
 
 pub(crate) use acts::{Act, OnAct, Sight, Standing, act, expires, shown};
 pub(crate) use doubt::{Age, Asking, Body, Doubt, Hint, Moment, OnResolve, Ways, age, resolve};
 pub(crate) use inside::{OnInside, settle_inside};
+#[cfg(any(feature = "postgres", test))]
+pub(crate) use reassert::{OnReassert, reassert};
 
 /// A claim as it is stored.
 #[derive(Clone, Debug)]

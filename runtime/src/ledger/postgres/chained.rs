@@ -11,7 +11,7 @@ use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
 use super::super::row::{Outcome as Written, Row};
-use super::super::rules::{self, By, OnClaim, OnResolve, OnSettle, State};
+use super::super::rules::{self, By, OnClaim, OnReassert, OnResolve, OnSettle, State};
 use super::super::{
     Attempt, ClaimRequest, Claimed, Digest, Evidence, NoteRequest, Resolution, SettleRequest, Settled, Settlement,
     Verdict, events,
@@ -52,7 +52,11 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
     for one in batch {
         actions.push(match one {
             Chained::Claim(claiming) => Some(room.action(session, &claiming.request).await?),
-            Chained::Settle(_) | Chained::Note(_) | Chained::Audit(_) | Chained::Release(..) => None,
+            Chained::Settle(settling) => match &settling.grant {
+                Some(grant) => Some(room.action(session, &grant.request).await?),
+                None => None,
+            },
+            Chained::Note(_) | Chained::Audit(_) | Chained::Release(..) => None,
         });
     }
     let transaction = session.client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
@@ -69,14 +73,26 @@ pub(super) async fn run(session: &mut Session, room: &Room, batch: &[Chained]) -
     let changed = batch.iter().filter(|one| !matches!(one, Chained::Note(_)) && !is_done(one));
     let digests: Vec<Digest> = changed.filter_map(Chained::digest).collect();
     let held = desk.held(&digests).await?;
+    let mut written_again = Vec::new();
     for i in order {
         outcomes[i] = Some(match batch[i].digest() {
             Some(digest) if committed.contains(&digest) => Outcome::Settled(Settled::Recorded),
             Some(digest) if held.contains(&digest) => Outcome::Held,
-            Some(_) | None => desk.one(&batch[i], actions[i].as_deref()).await?,
+            Some(_) | None => {
+                let action = actions[i].as_deref();
+                if let (Chained::Settle(settling), Some(action)) = (&batch[i], action)
+                    && let Some(grant) = &settling.grant
+                    // A server that took over may lack the claim itself.
+                    && desk.reassert(grant, action).await? == OnReassert::Write
+                {
+                    written_again.push(grant);
+                }
+                desk.one(&batch[i], action).await?
+            }
         });
     }
     desk.commit().await?;
+    written_again.into_iter().for_each(|grant| grant.was_written_again(room));
     Ok(outcomes.into_iter().flatten().collect())
 }
 
@@ -129,7 +145,7 @@ impl Desk<'_> {
         loop {
             let Some(seen) = self.locked(&request.digest).await? else {
                 return match self.start(request, action).await? {
-                    1 => Ok(Answer::Claimed(Claimed::Run { epoch: 1 })),
+                    1 => Ok(Answer::Run { epoch: 1, first_ms: None }),
                     _ => Ok(Answer::Again),
                 };
             };
@@ -139,7 +155,7 @@ impl Desk<'_> {
                 OnClaim::Again { epoch } => {
                     let first_ms = row.first_ms();
                     let answer = self.start_again(request, epoch, Some(first_ms)).await?;
-                    if let Answer::Claimed(Claimed::Run { .. }) = answer {
+                    if let Answer::Run { .. } = answer {
                         let detail = json!({ "within": "provider_window", "first_ms": first_ms, "ended": row.ended });
                         self.event("ran_again", &request.digest, epoch, &detail).await?;
                     }
@@ -195,7 +211,7 @@ impl Desk<'_> {
             (&request.transactional, Type::BOOL),
         ];
         match self.transaction.execute_typed(sql::START_AGAIN, &values).await? {
-            1 => Ok(Answer::Claimed(Claimed::Run { epoch })),
+            1 => Ok(Answer::Run { epoch, first_ms }),
             _ => Ok(Answer::Again),
         }
     }
@@ -296,7 +312,7 @@ impl Desk<'_> {
         Ok(())
     }
 
-    async fn event(
+    pub(super) async fn event(
         &mut self,
         kind: &str,
         digest: &Digest,

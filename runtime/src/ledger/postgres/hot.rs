@@ -22,6 +22,11 @@ use crate::refused::Refused;
 #[derive(Debug)]
 pub(super) enum Answer {
     Claimed(Claimed),
+    /// It is granted. `first_ms`: when the first of the starts whose outcome is unknown began, if that was not this one.
+    Run {
+        epoch: u64,
+        first_ms: Option<i64>,
+    },
     /// It runs elsewhere: wait, or be refused.
     Park(Refused),
     /// It takes a transaction of several statements.
@@ -55,7 +60,7 @@ pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>
             return Ok(Answer::Claimed(refused));
         }
         if fresh.contains(&request.digest) {
-            return Ok(Answer::Claimed(Claimed::Run { epoch: 1 }));
+            return Ok(Answer::Run { epoch: 1, first_ms: None });
         }
         match seen.remove(&request.digest) {
             None => Ok(Answer::Again),
@@ -119,7 +124,7 @@ async fn write(session: &Session, owner: i64, asked: &[(&ClaimRequest, i64)]) ->
 }
 
 /// What is stored of these claims.
-async fn read(session: &Session, digests: &[Digest]) -> Result<HashMap<Digest, Seen>, Trouble> {
+pub(super) async fn read(session: &Session, digests: &[Digest]) -> Result<HashMap<Digest, Seen>, Trouble> {
     if digests.is_empty() {
         return Ok(HashMap::new());
     }
@@ -148,7 +153,7 @@ pub(super) fn asking(request: &ClaimRequest) -> Asking {
 pub(super) fn plain_answer(request: &ClaimRequest, seen: &Seen, decided: OnClaim) -> Option<Answer> {
     let holder = seen.holder.as_ref();
     match decided {
-        OnClaim::Granted { epoch } => Some(Answer::Claimed(Claimed::Run { epoch })),
+        OnClaim::Granted { epoch } => Some(Answer::Run { epoch, first_ms: seen.row.first_ms }),
         OnClaim::Replay(receipt) => Some(Answer::Claimed(Claimed::Replay(receipt))),
         OnClaim::ReplayError(error) => Some(Answer::Claimed(Claimed::ReplayError(error))),
         OnClaim::InFlight => Some(Answer::Park(messages::in_flight(request, &seen.row, holder))),

@@ -7,8 +7,10 @@ use tokio_postgres::types::Type;
 
 use super::super::Digest;
 use super::super::program::{host, program};
+use super::super::rules::OnReassert;
 use super::hot::{self, Answer};
 use super::queue::{Chained, Claiming, Settling};
+use super::reassert::{self, Findings, Grant};
 use super::room::{Parameter, Room};
 use super::rows::bytes;
 use super::schema::Create;
@@ -36,6 +38,9 @@ pub(super) enum Work {
     Renew,
     /// Which of these claims still run?
     Look(Vec<Digest>),
+    /// Are these claims of ours still on record, and is the owner?
+    Check(Vec<Arc<Grant>>),
+    Reassert(Vec<Arc<Grant>>),
 }
 
 /// What became of a piece of work.
@@ -48,6 +53,8 @@ pub(super) enum Done {
     /// When the lease was asked for.
     Renewed(Instant, Result<(), Trouble>),
     Looked(Result<Vec<Digest>, Trouble>),
+    Checked(Result<Findings, Trouble>),
+    Reasserted(Vec<Arc<Grant>>, Result<Vec<OnReassert>, Trouble>),
 }
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(25);
@@ -107,6 +114,20 @@ impl Lane {
                     None => Err(closed()),
                 };
                 Done::Looked(self.looked_at(result))
+            }
+            Work::Check(grants) => {
+                let result = match &self.session {
+                    Some(session) => within(patience, reassert::check(session, &room, &grants)).await,
+                    None => Err(closed()),
+                };
+                Done::Checked(self.looked_at(result))
+            }
+            Work::Reassert(batch) => {
+                let result = match &mut self.session {
+                    Some(session) => within(patience * 2, reassert::run(session, &room, &batch)).await,
+                    None => Err(closed()),
+                };
+                Done::Reasserted(batch, self.looked_at(result))
             }
         };
         (self, done)

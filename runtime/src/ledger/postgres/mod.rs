@@ -26,6 +26,7 @@ mod lane;
 mod mail;
 mod parked;
 mod queue;
+mod reassert;
 mod room;
 mod rows;
 mod schema;

@@ -4,10 +4,12 @@
 //! 1. At most one operation per claim is under way; the others of the same claim wait for it, in their order.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::{Attempt, AuditRecord, ClaimRequest, Claimed, Digest, NoteRequest, Reply, SettleRequest, Settled};
 use super::hot::is_plain;
+use super::reassert::Grant;
 use crate::refused::Refused;
 
 /// How many operations share one statement at most.
@@ -34,11 +36,13 @@ pub(super) struct Settling {
     pub(super) reply: Option<Reply<Settled>>,
     pub(super) since: Instant,
     pub(super) alone: bool,
+    /// What it settles, if this store granted it.
+    pub(super) grant: Option<Arc<Grant>>,
 }
 
 impl Settling {
     pub(super) fn new(request: SettleRequest, reply: Option<Reply<Settled>>) -> Self {
-        Settling { request, reply, since: Instant::now(), alone: false }
+        Settling { request, reply, since: Instant::now(), alone: false, grant: None }
     }
 
     /// Tells whoever waits, once.
@@ -247,10 +251,19 @@ impl Queue {
         batch
     }
 
-    /// At most `most`.
-    pub(super) fn take_chained(&mut self, most: usize) -> Vec<Chained> {
-        let count = self.chained.len().min(most);
-        self.chained.drain(..count).collect()
+    /// At most `most`; with claims among them, or without.
+    pub(super) fn take_chained(&mut self, most: usize, with_claims: bool) -> Vec<Chained> {
+        let (mut batch, mut kept) = (Vec::new(), VecDeque::new());
+        while batch.len() < most {
+            match self.chained.pop_front() {
+                Some(claim @ Chained::Claim(_)) if !with_claims => kept.push_back(claim),
+                Some(one) => batch.push(one),
+                None => break,
+            }
+        }
+        kept.append(&mut self.chained);
+        self.chained = kept;
+        batch
     }
 
     /// What can't wait any longer: of each, whether its claim is its own (then [`done`](Self::done) must follow).

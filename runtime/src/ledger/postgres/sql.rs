@@ -136,6 +136,25 @@ pub(super) const START_AGAIN: &str = concat!(
     alive!("$4")
 );
 
+/// A claim that the ledger has lost: digest, action, key, fingerprint, epoch, attempt, owner, its age in milliseconds, retain, first,
+/// transactional. No row: it is not lost, by the same rules. Also while the lease has lapsed: what is on record is never free.
+pub(super) const REASSERT: &str = concat!(
+    "INSERT INTO portcullis.claim AS stored(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
+       first_ms, transactional)
+     VALUES($1, $2, $3, $4, 0, $5, $6, $7, ",
+    now_ms!(),
+    " - $8, $9, $10, $11)
+     ON CONFLICT (digest) DO UPDATE SET state = 0, epoch = excluded.epoch, attempt = excluded.attempt, owner = excluded.owner,
+       claimed_ms = excluded.claimed_ms, retain_ms = excluded.retain_ms, first_ms = excluded.first_ms,
+       transactional = excluded.transactional, settled_ms = NULL, loss = 0, receipt = NULL, sealed = false, ended = NULL,
+       settled_by = 0
+     WHERE stored.epoch < excluded.epoch AND stored.state IN (3, 4) AND NOT stored.running"
+);
+
+/// Is this owner the process that it was? Owner, host, pid, program. A server that took over may have given its number to another one.
+pub(super) const IS_OURS: &str =
+    "SELECT EXISTS(SELECT FROM portcullis.owner WHERE id = $1 AND host = $2 AND pid = $3 AND program = $4)";
+
 /// Which of these claims still run: digests.
 pub(super) const STILL_RUNNING: &str =
     "SELECT claim.digest FROM portcullis.claim JOIN portcullis.owner ON owner.id = claim.owner

@@ -1,6 +1,6 @@
 //! The task that gives the connections their work.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,6 +15,7 @@ use super::engine::Pulse;
 use super::lane::{Done, Lane, Work};
 use super::parked::Parked;
 use super::queue::{CHAINED, Chained, Draining, Op, Queue, Step};
+use super::reassert::{self, Grant};
 use super::room::Room;
 use super::trouble::Trouble;
 
@@ -46,7 +47,13 @@ pub(super) struct Worker {
     /// Claims whose owners are being looked for.
     looked_for: Vec<Digest>,
     /// Attempts that were granted here and are not settled yet.
-    running: HashSet<Attempt>,
+    running: HashMap<Attempt, Arc<Grant>>,
+    /// Another server may have taken over: are they all on record there?
+    unchecked: bool,
+    /// Those that are not, and will be before anything else is granted.
+    lost: Vec<Arc<Grant>>,
+    /// Those that somebody else was granted as well: that was said.
+    overtaken: HashSet<Attempt>,
     drains: Vec<Draining>,
     draining: bool,
     renew_at: Instant,
@@ -72,7 +79,10 @@ impl Worker {
             under_way: FuturesUnordered::new(),
             parked: Parked::new(),
             looked_for: Vec::new(),
-            running: HashSet::new(),
+            running: HashMap::new(),
+            unchecked: false,
+            lost: Vec::new(),
+            overtaken: HashSet::new(),
             drains: Vec::new(),
             draining: false,
             renew_at: now,
@@ -159,7 +169,10 @@ impl Worker {
                 claiming.reply.send(Claimed::Refuse(refused));
             }
             Op::Claim(claiming) => self.queue.push(Step::claim(claiming)),
-            Op::Settle(settling) => self.queue.push(Step::settle(settling)),
+            Op::Settle(mut settling) => {
+                settling.grant = self.running.get(&settling.request.attempt).cloned();
+                self.queue.push(Step::settle(settling));
+            }
             Op::Note(noting) => self.queue.push(Step::Chained(Chained::Note(noting))),
             Op::Audit(auditing) => self.queue.push(Step::Chained(Chained::Audit(auditing))),
             Op::Drain(drain) => {
@@ -216,9 +229,12 @@ impl Worker {
     fn wants(&self, i: usize, now: Instant) -> bool {
         let looks = self.parked.wake_at().is_some_and(|at| at <= now);
         match i {
-            CLAIMS => !self.queue.claims.is_empty() || looks || (self.needs_lease() && !self.queue.chained.is_empty()),
+            CLAIMS => {
+                let rest_waits = !self.queue.chained.is_empty() || !self.lost.is_empty();
+                !self.queue.claims.is_empty() || looks || self.unchecked || (self.needs_lease() && rest_waits)
+            }
             SETTLES => !self.queue.settles.is_empty() || self.must_renew(now),
-            _ => !self.queue.chained.is_empty(),
+            _ => !self.queue.chained.is_empty() || !self.lost.is_empty(),
         }
     }
 
@@ -229,6 +245,12 @@ impl Worker {
                 self.renewing |= asked;
                 asked.then_some(Work::Renew)
             }
+            CLAIMS if self.unchecked => {
+                let mut latest = reassert::latest(self.running.values());
+                latest.retain(|grant| !self.overtaken.contains(&grant.request.attempt));
+                Some(Work::Check(latest))
+            }
+            CLAIMS if !self.lost.is_empty() => None,
             CLAIMS => {
                 let batch = self.queue.take_claims();
                 if !batch.is_empty() {
@@ -247,8 +269,9 @@ impl Worker {
             }
             SETTLES => Some(self.queue.take_settles()).filter(|batch| !batch.is_empty()).map(Work::Settles),
             _ if self.needs_lease() => None,
+            _ if !self.lost.is_empty() => Some(Work::Reassert(self.lost.iter().take(CHAINED).cloned().collect())),
             _ => {
-                let batch = self.queue.take_chained(self.most_chained);
+                let batch = self.queue.take_chained(self.most_chained, !self.unchecked);
                 (!batch.is_empty()).then_some(Work::Chained(batch))
             }
         }

@@ -299,3 +299,24 @@ fn codes_are_fixed() {
     }
     assert_eq!(By::from_code(3), None);
 }
+
+#[test]
+fn only_a_grant_that_is_surely_lost_is_written_again() {
+    let (own, other) = (Attempt(Uuid::from_u128(1)), Attempt(Uuid::from_u128(2)));
+    assert_eq!(reassert(None, 3, own), OnReassert::Write);
+    for state in State::ALL {
+        for (epoch, attempt, running) in
+            (1..=4).flat_map(|epoch| [(epoch, own, false), (epoch, other, false), (epoch, other, true)])
+        {
+            let known =
+                Known { state, epoch, attempt, running, by: By::Attempt, transactional: false, earlier_doubt: false };
+            let expected = match (epoch, state) {
+                (4.., _) => OnReassert::Stands,
+                (3, _) if attempt == own => OnReassert::Stands,
+                (1 | 2, State::Open | State::InDoubt) if !running => OnReassert::Write,
+                _ => OnReassert::Overtaken,
+            };
+            assert_eq!(reassert(Some(known), 3, own), expected, "{known:?}");
+        }
+    }
+}

@@ -219,7 +219,12 @@ impl Worker {
                 self.renew_at = asked + self.room.limits.lease / 3;
                 result
             }
-            Done::Claims(..) | Done::Settles(..) | Done::Chained(..) | Done::Looked(_) => Ok(()),
+            Done::Claims(..)
+            | Done::Settles(..)
+            | Done::Chained(..)
+            | Done::Looked(_)
+            | Done::Checked(_)
+            | Done::Reasserted(..) => Ok(()),
         }
     }
 

@@ -1,13 +1,16 @@
 //! What becomes of those who asked, once a piece of work is done, or takes too long.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::super::{Claimed, Settled, Settlement, messages};
+use super::super::super::rules::OnReassert;
+use super::super::super::{Attempt, Claimed, Settled, Settlement, messages};
 use super::super::chained::Outcome;
 use super::super::hot::Answer;
 use super::super::lane::Done;
 use super::super::parked::Waiter;
 use super::super::queue::{CHAINED, Chained, Claiming, Settling, Step};
+use super::super::reassert::{Findings, Grant};
 use super::super::trouble::{Certainty, Trouble, TroubleKind};
 use super::{REST, Worker};
 
@@ -23,7 +26,14 @@ const PERSON: Duration = Duration::from_secs(2);
 impl Worker {
     pub(super) fn take(&mut self, done: Done) {
         match done {
-            Done::Opened(Ok(())) => self.trouble = None,
+            Done::Opened(Ok(())) => {
+                self.trouble = None;
+                if self.room.owner.get().is_some() {
+                    self.unchecked = true;
+                    // Their numbers may be others there.
+                    self.room.forget();
+                }
+            }
             Done::Opened(Err(trouble)) => self.no_connection(trouble),
             Done::Claims(batch, Ok(answers)) => {
                 for (claiming, answer) in batch.into_iter().zip(answers) {
@@ -91,6 +101,29 @@ impl Worker {
                 }
             }
             Done::Looked(Err(_)) => self.looked_for.clear(),
+            Done::Checked(Ok(Findings { lost, is_enrolled })) => {
+                self.unchecked = false;
+                if !is_enrolled {
+                    tracing::warn!(ledger = self.room.target.shown(), "the ledger does not know this process any more");
+                    self.room.owner.set(None);
+                    self.renew_at = Instant::now();
+                }
+                // What has been settled meanwhile is on record.
+                self.lost = lost;
+                self.lost.retain(|grant| self.running.contains_key(&grant.request.attempt));
+            }
+            Done::Reasserted(batch, Ok(decided)) => {
+                for (grant, decided) in batch.iter().zip(decided) {
+                    self.lost.retain(|lost| lost.request.attempt != grant.request.attempt);
+                    if decided == OnReassert::Overtaken {
+                        self.overtaken.insert(grant.request.attempt);
+                    }
+                }
+            }
+            Done::Checked(Err(trouble)) | Done::Reasserted(_, Err(trouble)) => {
+                tracing::warn!(ledger = self.room.target.shown(), %trouble, "whether the ledger still has this process's claims is not known");
+                self.trouble = Some(trouble);
+            }
         }
     }
 
@@ -117,10 +150,13 @@ impl Worker {
     fn claimed(&mut self, mut claiming: Box<Claiming>, answer: Answer, chained: bool) {
         let digest = claiming.request.digest;
         match answer {
+            Answer::Run { epoch, first_ms } => {
+                let grant = Grant::new(&claiming, self.room.limits.claim, epoch, first_ms);
+                self.running.insert(claiming.request.attempt, Arc::new(grant));
+                self.queue.done(&digest, None);
+                claiming.reply.send(Claimed::Run { epoch });
+            }
             Answer::Claimed(claimed) => {
-                if let Claimed::Run { .. } = &claimed {
-                    self.running.insert(claiming.request.attempt);
-                }
                 self.queue.done(&digest, None);
                 claiming.reply.send(claimed);
             }
@@ -152,11 +188,16 @@ impl Worker {
         }
     }
 
+    fn ended(&mut self, attempt: &Attempt) {
+        self.running.remove(attempt);
+        self.overtaken.remove(attempt);
+    }
+
     fn settled(&mut self, mut settling: Box<Settling>, settled: Settled) {
         let digest = settling.request.digest;
         // A body that is overdue runs on.
         if settling.request.settlement != Settlement::Overdue {
-            self.running.remove(&settling.request.attempt);
+            self.ended(&settling.request.attempt);
         }
         settling.answer(settled);
         self.queue.done(&digest, None);
@@ -217,7 +258,7 @@ impl Worker {
                 }
                 // What was told to be unsettled is still better on record late than never.
                 if hopeless && trouble.kind() == TroubleKind::Statement {
-                    self.running.remove(&settling.request.attempt);
+                    self.ended(&settling.request.attempt);
                     self.queue.done(&settling.request.digest, None);
                 } else if chained {
                     self.queue.again(Step::Chained(Chained::Settle(settling)));
