@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::near::explained;
+use super::explained;
 use crate::budget::{Cost, Limits};
 use crate::tasks::settings::layer::{self, Layer};
 
