@@ -9,7 +9,7 @@ use super::super::Digest;
 use super::super::program::{host, program};
 use super::hot::{self, Answer};
 use super::queue::{Chained, Claiming, Settling};
-use super::room::{Parameter, Room};
+use super::room::{Lease, Parameter, Room};
 use super::rows::bytes;
 use super::schema::Create;
 use super::session::{Backend, Session};
@@ -194,11 +194,13 @@ async fn renew(session: &Session, room: &Room) -> Result<(), Trouble> {
     let lease = room.limits.lease.as_secs_f64() * 1000.0;
     if let Some(owner) = room.owner.get() {
         let values: [Parameter<'_>; 2] = [(&owner, Type::INT8), (&lease, Type::FLOAT8)];
-        if session.client.execute_typed(sql::RENEW, &values).await? == 1 {
+        if let [row] = session.client.query_typed(sql::RENEW, &values).await?.as_slice() {
+            room.lease.set(Some(Lease { owner, until: row.try_get(0)?, server: session.server }));
             return Ok(());
         }
         tracing::warn!(ledger = room.target.shown(), owner, "the ledger does not know this process any more");
         room.owner.set(None);
+        room.lease.set(None);
     }
     let (host, program, pid) = (host(), program(), std::process::id().cast_signed());
     let values: [Parameter<'_>; 4] =
@@ -206,7 +208,9 @@ async fn renew(session: &Session, room: &Room) -> Result<(), Trouble> {
     // If its acknowledgement is lost, an owner is left behind that never claims anything.
     let rows = session.client.query_typed(sql::ENROL, &values).await?;
     let row = rows.first().ok_or_else(|| Trouble::new(TroubleKind::Statement, "no owner was made"))?;
-    room.owner.set(Some(row.try_get(0)?));
+    let owner = row.try_get(0)?;
+    room.owner.set(Some(owner));
+    room.lease.set(Some(Lease { owner, until: row.try_get(1)?, server: session.server }));
     Ok(())
 }
 
