@@ -44,6 +44,8 @@ pub(super) struct Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) owner: i64,
+    /// When the owner was enrolled, in milliseconds: with its id it names this process, also on a server that gives an id twice.
+    pub(super) since_ms: i64,
     /// By the server's clock. Nobody shortens it but its owner.
     pub(super) until: SystemTime,
     pub(super) server: Server,

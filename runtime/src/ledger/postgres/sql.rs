@@ -156,14 +156,15 @@ pub(super) const ENROL: &str = concat!(
     now_ms!(),
     ", clock_timestamp() + $4 * interval '1 millisecond', ",
     now_ms!(),
-    ") RETURNING id, lease_until"
+    ") RETURNING id, since_ms, lease_until"
 );
 
-/// Owner, lease in milliseconds. Also one that has lapsed: what others have written meanwhile stays. No row: no such owner.
+/// Owner, lease in milliseconds, since when. Also one that has lapsed: what others have written meanwhile stays. No row: no such
+/// owner. By its id alone it might be another one, to whom a server that was promoted has given an id once more.
 pub(super) const RENEW: &str = concat!(
     "UPDATE portcullis.owner SET lease_until = clock_timestamp() + $2 * interval '1 millisecond', renewed_ms = ",
     now_ms!(),
-    " WHERE id = $1 RETURNING lease_until"
+    " WHERE id = $1 AND since_ms = $3 RETURNING lease_until"
 );
 
 /// An owner that is done.
