@@ -1,29 +1,32 @@
 //! The gate: one configuration of authority, device, ledger and limits.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use once_cell::sync::OnceCell;
 
 use crate::authority::desk::{Answered, Ask, Desk, Ending};
-use crate::authority::{Authority, Device};
 use crate::boundary::OnRefusal;
 use crate::budget::{Account, Limits};
-use crate::config::{Builder, ConfigError, TaskLayers};
+use crate::config::{Builder, ConfigError};
 use crate::halt::{self, Notice};
 use crate::ledger::{AuditRecord, Receipts, Store};
 use crate::refused::{Kind, Refused};
 use crate::scope::{self, Frame, Scope, Scoped};
-use crate::tasks::loops::Detector;
-use crate::tasks::settings::Settings;
 use crate::tasks::{Register, Tasks};
 use crate::ticket::Ticket;
+
+mod accounts;
+mod drain;
+mod plan;
+
+use accounts::Accounts;
+use drain::Claims;
+pub(crate) use drain::OpenClaim;
+pub use drain::{Drain, Drained, drain};
+pub(crate) use plan::{LedgerPlan, Plan, TaskPlan};
 
 static INSTALLED: OnceCell<Portcullis> = OnceCell::new();
 
@@ -33,51 +36,6 @@ static INSTALLED: OnceCell<Portcullis> = OnceCell::new();
 /// [`install`](Builder::install)ed one. If none is installed, the first guarded call installs one from environment and files.
 #[derive(Clone)]
 pub struct Portcullis(Arc<Inner>);
-
-/// What a gate is built from, once every source of configuration has been heard.
-pub(crate) struct Plan {
-    pub(crate) namespace: Option<String>,
-    /// `Err`: why no authority can be asked.
-    pub(crate) authority: Result<(Arc<dyn Authority>, Device), String>,
-    pub(crate) ledger: LedgerPlan,
-    pub(crate) receipts: Receipts,
-    pub(crate) deadline: Duration,
-    pub(crate) limits: Limits,
-    pub(crate) tasks: TaskPlan,
-    pub(crate) unwinds: bool,
-}
-
-/// What tasks may do where their attribute says nothing else.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TaskPlan {
-    /// Limits that a task's attribute leaves open.
-    pub(crate) budget: Limits,
-    /// What the working directory's files allow at most, whatever the attribute says.
-    pub(crate) lowered: Limits,
-    /// How deep the tree of tasks may be.
-    pub(crate) max_depth: u64,
-}
-
-impl TaskPlan {
-    pub(crate) fn of(layers: TaskLayers) -> Result<Self, ConfigError> {
-        let (settings, lowered) = Settings::of(layers)?;
-        Ok(TaskPlan { budget: settings.budget.limits(), lowered, max_depth: settings.lifecycle.max_depth })
-    }
-
-    /// What a task may use whose attribute states `limits`.
-    fn limits(&self, limits: Limits) -> Limits {
-        limits.or(self.budget).tightened_by(self.lowered)
-    }
-}
-
-impl Default for TaskPlan {
-    fn default() -> Self {
-        TaskPlan { budget: Limits::TASK, lowered: Limits::new(), max_depth: Detector::MAX_DEPTH }
-    }
-}
-
-/// How the ledger is opened, on the first claim.
-pub(crate) type LedgerPlan = Box<dyn Fn() -> Result<Arc<dyn Store>, Refused> + Send + Sync>;
 
 struct Inner {
     namespace: Option<String>,
@@ -91,30 +49,8 @@ struct Inner {
     tasks: Register,
     unwinds: bool,
     process: Scope,
-    scopes: Mutex<HashMap<String, Weak<Scope>>>,
-    keyed: Mutex<HashMap<(usize, String), Keyed>>,
+    accounts: Accounts,
     claims: Claims,
-}
-
-/// An account of `per = EXPR`.
-struct Keyed {
-    account: Arc<Account>,
-    used: Instant,
-    idle: Duration,
-}
-
-/// How many accounts of `per = EXPR` a gate keeps at once.
-const KEYED_ACCOUNTS: usize = 65_536;
-/// How long such an account is remembered after its last step, at least.
-const KEYED_IDLE: Duration = Duration::from_secs(3600);
-
-/// Claims whose bodies are running, for `drain`.
-#[derive(Default)]
-struct Claims {
-    draining: AtomicBool,
-    open: AtomicUsize,
-    lock: Mutex<()>,
-    changed: Condvar,
 }
 
 impl fmt::Debug for Portcullis {
@@ -183,8 +119,7 @@ impl Portcullis {
             tasks: Register::new(plan.tasks.max_depth),
             unwinds: plan.unwinds,
             process: Scope::process(),
-            scopes: Mutex::default(),
-            keyed: Mutex::default(),
+            accounts: Accounts::default(),
             claims: Claims::default(),
         }));
         if !plan.unwinds {
@@ -206,30 +141,6 @@ impl Portcullis {
     /// Runs `f` with this gate as the ambient one.
     pub fn scope_sync<R>(&self, f: impl FnOnce() -> R) -> R {
         scope::within(Frame::Gate(self.clone()), f)
-    }
-
-    /// Ends orderly: from now on no new claim is granted; claims whose bodies are running may settle until `timeout` has passed.
-    ///
-    /// Await it, or [`wait`](Drain::wait) for it where nothing awaits. Boundaries and budgets go on working: only `#[once]`
-    /// calls are refused, as `halted`.
-    pub fn drain(&self, timeout: Duration) -> Drain {
-        self.0.claims.draining.store(true, Ordering::SeqCst);
-        let until = Instant::now() + timeout;
-        let (sender, ticket) = Ticket::new();
-        let gate = self.clone();
-        let work = move || {
-            let settled = gate.0.claims.wait_until_none(until);
-            let flushed = match gate.0.ledger.get() {
-                Some(store) => store.drain(until).wait().unwrap_or(false),
-                None => true,
-            };
-            // Nobody may be waiting any more; the draining itself goes on.
-            sender.send(if settled && flushed { Drained::All } else { Drained::TimedOut });
-        };
-        if let Err(error) = std::thread::Builder::new().name("portcullis-drain".into()).spawn(work) {
-            tracing::error!(%error, "no thread for draining: what is unsettled stays unsettled");
-        }
-        Drain(ticket)
     }
 
     /// The tasks that were opened on this gate.
@@ -266,41 +177,11 @@ impl Portcullis {
     }
 
     pub(crate) fn named_scope(&self, id: &str) -> Arc<Scope> {
-        let mut scopes = lock(&self.0.scopes);
-        if let Some(scope) = scopes.get(id).and_then(Weak::upgrade) {
-            return scope;
-        }
-        if scopes.len() == scopes.capacity() {
-            scopes.retain(|_, scope| scope.strong_count() > 0);
-        }
-        let scope = Arc::new(Scope::named(id, self.0.limits));
-        scopes.insert(id.into(), Arc::downgrade(&scope));
-        scope
+        self.0.accounts.named_scope(id, self.0.limits)
     }
 
     pub(crate) fn keyed_account(&self, site: usize, key: &str, limits: &Limits) -> Result<Arc<Account>, Refused> {
-        let now = Instant::now();
-        let mut keyed = lock(&self.0.keyed);
-        if let Some(entry) = keyed.get_mut(&(site, key.to_owned())) {
-            entry.used = now;
-            return Ok(Arc::clone(&entry.account));
-        }
-        if keyed.len() >= KEYED_ACCOUNTS {
-            keyed.retain(|_, entry| now.duration_since(entry.used) < entry.idle);
-        }
-        if keyed.len() >= KEYED_ACCOUNTS {
-            // Forgetting a live account would give it its limit anew.
-            return Err(Refused::new(
-                Kind::BudgetSteps,
-                "per",
-                format!("{KEYED_ACCOUNTS} accounts of `per = …` are in use, and one more would push a live one out"),
-            )
-            .advise("use an expression with fewer values"));
-        }
-        let account = Account::open(format!("`{key}`"), *limits);
-        let idle = limits.lifetime().map_or(KEYED_IDLE, |lifetime| lifetime.max(KEYED_IDLE));
-        keyed.insert((site, key.to_owned()), Keyed { account: Arc::clone(&account), used: now, idle });
-        Ok(account)
+        self.0.accounts.keyed_account(site, key, limits)
     }
 
     /// Asks the authority. Without one, the answer is `not_configured`.
@@ -321,17 +202,6 @@ impl Portcullis {
 
     pub(crate) fn ledger(&self) -> Result<&Arc<dyn Store>, Refused> {
         self.0.ledger.get_or_try_init(|| (self.0.open_ledger)())
-    }
-
-    /// Counts a claim as open until the guard is dropped; `Err` while draining.
-    pub(crate) fn open_claim(&self, action: &str) -> Result<OpenClaim, Refused> {
-        self.0.claims.open.fetch_add(1, Ordering::SeqCst);
-        let open = OpenClaim(self.clone());
-        // Looked at after counting: `drain` sets the flag first and counts afterwards, so one of the two sees the other.
-        if self.0.claims.draining.load(Ordering::SeqCst) {
-            return Err(Refused::new(Kind::Halted, action, "the gate is draining, and no new claim is granted"));
-        }
-        Ok(open)
     }
 
     /// Carries out `on`: gives the refusal back, or ends the process (or the test).
@@ -399,76 +269,7 @@ const NO_AUTHORITY: &str = "set PORTCULLIS_AUTHORITY=machineid and MACHINEID_ORG
      SERVICE_ROLE and INSTANCE_ID), or for one machine call \
      `Portcullis::builder().embedded(\"ledger.db\").install()?` first";
 
-pub(crate) struct OpenClaim(Portcullis);
-
-impl Drop for OpenClaim {
-    fn drop(&mut self) {
-        let claims = &self.0.0.claims;
-        if claims.open.fetch_sub(1, Ordering::SeqCst) == 1 && claims.draining.load(Ordering::SeqCst) {
-            drop(lock(&claims.lock));
-            claims.changed.notify_all();
-        }
-    }
-}
-
-impl Claims {
-    fn wait_until_none(&self, until: Instant) -> bool {
-        let mut held = lock(&self.lock);
-        while self.open.load(Ordering::SeqCst) > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            held = self.changed.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        true
-    }
-}
-
 /// The maps behind these locks are whole between any two statements: a panic elsewhere does not spoil them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Draining; made by [`Portcullis::drain`]. Dropping it does not stop the draining.
-#[must_use = "it tells whether everything was settled"]
-pub struct Drain(Ticket<Drained>);
-
-/// How a [`Drain`] ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drained {
-    /// Every claim is settled, durably.
-    All,
-    /// The time was up first. What is unsettled will be in doubt once the process has ended.
-    TimedOut,
-}
-
-impl Drain {
-    /// Blocks until the draining has ended. Works inside any async runtime, where it blocks the thread.
-    #[must_use]
-    pub fn wait(self) -> Drained {
-        self.0.wait().unwrap_or(Drained::TimedOut)
-    }
-}
-
-impl fmt::Debug for Drain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drain").finish_non_exhaustive()
-    }
-}
-
-impl Future for Drain {
-    type Output = Drained;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Drained> {
-        Pin::new(&mut self.0).poll(cx).map(|drained| drained.unwrap_or(Drained::TimedOut))
-    }
-}
-
-/// [`Portcullis::drain`] of the gate that is installed. Without one there is nothing to drain.
-pub fn drain(timeout: Duration) -> Drain {
-    match INSTALLED.get() {
-        Some(gate) => gate.drain(timeout),
-        None => Drain(Ticket::ready(Drained::All)),
-    }
 }

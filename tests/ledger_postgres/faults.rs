@@ -258,3 +258,36 @@ fn a_lock_that_somebody_holds_does_not_stop_other_keys() {
     };
     assert_eq!(run_body(&gate, &body, "k").unwrap(), "settled");
 }
+
+/// As after a failover to a standby that lags: what it knows of this process is of another time.
+#[test]
+fn a_server_that_does_not_know_this_process_grants_it_nothing_before_it_does() {
+    let Some(server) = Server::start(&[], |_| {}) else { return };
+    let room = Room::on(&server.url());
+    let gate = room.gate();
+    run(&gate, &room, "before").unwrap();
+    let losses = [
+        ("gone", "DELETE FROM portcullis.owner"),
+        // The id is another process's: one that this server has enrolled after it was promoted.
+        (
+            "another",
+            "UPDATE portcullis.owner SET since_ms = since_ms - 1, host = 'another', lease_until = now() + interval '1 hour'",
+        ),
+    ];
+    for (key, loss) in losses {
+        room.sql(loss);
+        server.restart();
+        assert_eq!(run(&gate, &room, key).unwrap(), format!("receipt of {key}"));
+        let owners = room.sql(&format!(
+            "SELECT owner.host <> 'another' AND owner.lease_until > clock_timestamp() FROM portcullis.claim
+             JOIN portcullis.owner ON owner.id = claim.owner WHERE key = '{key}'"
+        ));
+        assert_eq!(owners, ["t"], "{key}");
+    }
+    // The server knows it, and its lease has run out there: it is taken up again, and not believed before.
+    room.sql("UPDATE portcullis.owner SET lease_until = now() - interval '1 minute'");
+    server.restart();
+    run(&gate, &room, "lapsed").unwrap();
+    let lives = "SELECT bool_or(lease_until > clock_timestamp()) FROM portcullis.owner WHERE host <> 'another'";
+    assert_eq!(room.sql(lives), ["t"]);
+}

@@ -15,23 +15,25 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::Span;
-use tracing::level_filters::LevelFilter;
 
+mod caught;
+mod event;
 mod pace;
+mod reason;
 
+use self::caught::Caught;
+use self::event::Event;
 use self::pace::Pace;
+use self::reason::Reason;
 use super::watchdog::Watchdog;
 use super::{Authority, DecisionId, Denial, Device, Fault, FaultKind, Question, Registration, Verdict};
 use crate::boundary::{Boundary, OnRefusal};
@@ -387,116 +389,6 @@ impl Hall {
     }
 }
 
-/// A refusal on its way to people.
-struct Reason {
-    kind: Kind,
-    /// The authority's own code, or what went wrong.
-    code: String,
-    request_id: String,
-    advice: &'static str,
-}
-
-impl Reason {
-    fn new(kind: Kind, code: impl Into<String>, advice: &'static str) -> Self {
-        Reason { kind, code: code.into(), request_id: String::new(), advice }
-    }
-
-    fn denied(denial: &Denial) -> Self {
-        // A provider may be somebody's own: what it calls a code is shown as one printable word or two.
-        let code: String = denial.code().chars().filter(|c| !c.is_control()).take(80).collect();
-        let code = if code.trim().is_empty() { "DENIED".to_owned() } else { code };
-        let advice = "asking again will not change it: have the device allowed at the authority first";
-        let request_id = denial.decision().map_or_else(String::new, |id| id.as_str().to_owned());
-        Reason { request_id, ..Reason::new(Kind::Denied, code, advice) }
-    }
-
-    fn fault(fault: Fault) -> Self {
-        let (kind, advice) = match fault.kind {
-            FaultKind::Unreachable => {
-                (Kind::AuthorityUnreachable, "check the authority's address and that it can be reached from here")
-            }
-            FaultKind::Timeout => {
-                (Kind::AuthorityTimeout, "check the way to the authority; the deadline can be set, up to 3 s")
-            }
-            FaultKind::Malformed => (Kind::AuthorityMalformed, "check what really answers at the authority's address"),
-            FaultKind::NotConfigured => (Kind::NotConfigured, "complete the authority's configuration"),
-        };
-        Reason::new(kind, fault.detail, advice)
-    }
-
-    fn halted() -> Self {
-        Reason::new(Kind::Halted, "this process is ending", "nothing more can be started in it")
-    }
-
-    fn forked() -> Self {
-        let advice = "set up a gate of its own in the child, or do not fork";
-        Reason::new(Kind::Forked, "this process is a fork of the one whose gate it is", advice)
-    }
-
-    fn refused(&self, action: &str, authority: &str, boundary: &str, device: &str) -> Refused {
-        let why = match self.kind {
-            Kind::Denied if self.request_id.is_empty() => {
-                format!("`{authority}` said no to {device} at {boundary}: {}", self.code)
-            }
-            Kind::Denied => {
-                format!("`{authority}` said no to {device} at {boundary}: {} (request {})", self.code, self.request_id)
-            }
-            _ => format!("no usable answer at {boundary}: {}", self.code),
-        };
-        Refused::new(self.kind, action, why).advise(self.advice)
-    }
-}
-
-/// What is told to `tracing`.
-enum Event {
-    Allowed {
-        request_id: String,
-    },
-    Refused {
-        kind: Kind,
-        detail: String,
-    },
-    /// Nobody listens, or there is nothing to say.
-    None,
-}
-
-impl Event {
-    fn of(conclusion: &Conclusion) -> Event {
-        if LevelFilter::current() < LevelFilter::WARN {
-            return Event::None;
-        }
-        let refused = |reason: Reason| Event::Refused { kind: reason.kind, detail: reason.code };
-        match conclusion {
-            Conclusion::Allowed(decision) => {
-                Event::Allowed { request_id: decision.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()) }
-            }
-            Conclusion::Denied(denial) => refused(Reason::denied(denial)),
-            Conclusion::Fault(fault) => refused(Reason::fault(fault.clone())),
-            Conclusion::Halted => Event::None,
-        }
-    }
-
-    /// The second thread was first.
-    fn overdue() -> Event {
-        let detail = "the deadline passed while the I/O thread was held up by a provider".to_owned();
-        Event::Refused { kind: Kind::AuthorityTimeout, detail }
-    }
-
-    fn emit(self, case: &Case, span: &Span) {
-        let (action, boundary, device) = (&*case.ask.action, case.boundary(), case.hall.device.as_str());
-        match self {
-            Event::Allowed { request_id } => {
-                tracing::debug!(target: "portcullis", parent: span, action, boundary, device, request_id, "allowed");
-            }
-            Event::Refused { kind, detail } => {
-                let code = kind.code();
-                tracing::warn!(target: "portcullis", parent: span, action, boundary, device, code, detail, "refused");
-            }
-            Event::None => {}
-        }
-    }
-}
-
 /// Concludes as a fault what is dropped without a conclusion: a task that panicked, a runtime that was shut down.
 struct Armed(Arc<Case>);
 
@@ -506,48 +398,6 @@ impl Drop for Armed {
             let detail = "the question was dropped before it was answered";
             self.0.conclude(Conclusion::Fault(Fault::new(FaultKind::Malformed, detail)));
         }
-    }
-}
-
-/// A provider's future whose panics become `None`, whether in making, polling or dropping it.
-struct Caught<'a, T>(Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
-
-impl<'a, T> Caught<'a, T> {
-    fn new(make: impl FnOnce() -> Pin<Box<dyn Future<Output = T> + Send + 'a>>) -> Self {
-        Caught(quietly(make))
-    }
-}
-
-/// The panic's payload is foreign too, and dropping it may panic again.
-fn quietly<R>(f: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(std::mem::forget).ok()
-}
-
-impl<T> Future for Caught<'_, T> {
-    type Output = Option<T>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let Some(future) = self.0.as_mut() else { return Poll::Ready(None) };
-        match quietly(|| future.as_mut().poll(cx)) {
-            Some(Poll::Pending) => Poll::Pending,
-            Some(Poll::Ready(value)) => {
-                let done = self.0.take();
-                // An answer of a future that panics while it is dropped is not one.
-                Poll::Ready(quietly(|| drop(done)).map(|()| value))
-            }
-            None => {
-                let broken = self.0.take();
-                quietly(|| drop(broken));
-                Poll::Ready(None)
-            }
-        }
-    }
-}
-
-impl<T> Drop for Caught<'_, T> {
-    fn drop(&mut self) {
-        let rest = self.0.take();
-        quietly(|| drop(rest));
     }
 }
 

@@ -1,6 +1,8 @@
 //! What holds for every provider, on providers that misbehave.
 
+use std::pin::Pin;
 use std::sync::mpsc as std_mpsc;
+use std::task::{Context, Poll};
 
 use super::*;
 use crate::authority::{Answering, Grant};

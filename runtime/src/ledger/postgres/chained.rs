@@ -196,7 +196,7 @@ impl Desk<'_> {
             (&retain, Type::INT8),
             (&request.transactional, Type::BOOL),
         ];
-        Ok(self.transaction.execute_typed(sql::CLAIM_ONE, &values).await?)
+        Ok(self.transaction.execute_typed(sql::CLAIM_LOOKING, &values).await?)
     }
 
     async fn start_again(&self, request: &ClaimRequest, epoch: u64, first_ms: Option<i64>) -> Result<Answer, Trouble> {

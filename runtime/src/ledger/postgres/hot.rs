@@ -12,7 +12,7 @@ use super::super::row::Outcome;
 use super::super::rules::{self, Asking, OnClaim};
 use super::super::{ClaimRequest, Claimed, Digest, SettleRequest, Settlement, messages};
 use super::queue::{Claiming, Settling};
-use super::room::Room;
+use super::room::{Lease, Room};
 use super::rows::{Seen, Written, bytes, retain_ms, text};
 use super::session::Session;
 use super::trouble::Trouble;
@@ -37,7 +37,10 @@ pub(super) enum Answer {
 
 /// One round trip, or two after claims that were all new and for an action that this process has not used yet.
 pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>]) -> Result<Vec<Answer>, Trouble> {
-    let Some(owner) = room.owner.get() else { return Ok(batch.iter().map(|_| Answer::Again).collect()) };
+    // A lease that another server has on record says nothing about this one, which may be an older copy of it.
+    let Some(lease) = room.lease.get().filter(|lease| lease.server == session.server) else {
+        return Ok(batch.iter().map(|_| Answer::Again).collect());
+    };
     let mut refused = HashMap::new();
     let mut asked = Vec::with_capacity(batch.len());
     for claiming in batch {
@@ -53,7 +56,7 @@ pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>
     // In one order, so that two batches wait for each other in one direction only.
     asked.sort_unstable_by_key(|(request, _)| request.digest);
     // What is not heard of may have been written.
-    let (fresh, mut seen) = write_and_read(session, room, owner, &asked).await.map_err(Trouble::unknown)?;
+    let (fresh, mut seen) = write_and_read(session, room, lease, &asked).await.map_err(Trouble::unknown)?;
     let answers = batch.iter().map(|claiming| {
         let request = &claiming.request;
         if let Some(refused) = refused.remove(&request.digest) {
@@ -64,7 +67,7 @@ pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>
         }
         match seen.remove(&request.digest) {
             None => Ok(Answer::Again),
-            Some(seen) => answer(request, &seen, owner),
+            Some(seen) => answer(request, &seen, lease.owner),
         }
     });
     answers.collect()
@@ -74,17 +77,17 @@ pub(super) async fn claim(session: &Session, room: &Room, batch: &[Box<Claiming>
 async fn write_and_read(
     session: &Session,
     room: &Room,
-    owner: i64,
+    lease: Lease,
     asked: &[(&ClaimRequest, i64)],
 ) -> Result<(HashSet<Digest>, HashMap<Digest, Seen>), Trouble> {
     let digests: Vec<Digest> = asked.iter().map(|(request, _)| request.digest).collect();
     let (fresh, found) = if room.meets_stored.get() {
         // Two transactions in one trip: the first waits for whoever is inserting the same digest, the second sees what that one
         // has committed.
-        futures_util::future::try_join(write(session, owner, asked), read(session, &digests)).await?
+        futures_util::future::try_join(write(session, lease, asked), read(session, &digests)).await?
     } else {
         // Where nothing was stored so far, looking would cost every claim, and the second trip only those that are.
-        let fresh = write(session, owner, asked).await?;
+        let fresh = write(session, lease, asked).await?;
         let rest: Vec<Digest> = digests.into_iter().filter(|digest| !fresh.contains(digest)).collect();
         let found = read(session, &rest).await?;
         (fresh, found)
@@ -94,7 +97,8 @@ async fn write_and_read(
 }
 
 /// Which of these claims were not stored, and are now.
-async fn write(session: &Session, owner: i64, asked: &[(&ClaimRequest, i64)]) -> Result<HashSet<Digest>, Trouble> {
+async fn write(session: &Session, lease: Lease, asked: &[(&ClaimRequest, i64)]) -> Result<HashSet<Digest>, Trouble> {
+    let Lease { owner, until, .. } = lease;
     let (client, hot) = (&session.client, &session.hot);
     match asked {
         [] => Ok(HashSet::new()),
@@ -102,8 +106,17 @@ async fn write(session: &Session, owner: i64, asked: &[(&ClaimRequest, i64)]) ->
             let key = text(&request.key);
             let (digest, fingerprint) = (request.digest.0.as_slice(), request.fingerprint.0.as_slice());
             let retain = retain_ms(request);
-            let values: [&(dyn ToSql + Sync); 8] =
-                [&digest, action, &key, &fingerprint, &request.attempt.0, &owner, &retain, &request.transactional];
+            let values: [&(dyn ToSql + Sync); 9] = [
+                &digest,
+                action,
+                &key,
+                &fingerprint,
+                &request.attempt.0,
+                &owner,
+                &retain,
+                &request.transactional,
+                &until,
+            ];
             let written = client.execute(&hot.claim_one, &values).await?;
             Ok((written == 1).then_some(request.digest).into_iter().collect())
         }
@@ -115,8 +128,8 @@ async fn write(session: &Session, owner: i64, asked: &[(&ClaimRequest, i64)]) ->
             let attempts: Vec<Uuid> = asked.iter().map(|(request, _)| request.attempt.0).collect();
             let retains: Vec<Option<i64>> = asked.iter().map(|(request, _)| retain_ms(request)).collect();
             let transactional: Vec<bool> = asked.iter().map(|(request, _)| request.transactional).collect();
-            let values: [&(dyn ToSql + Sync); 8] =
-                [&digests, &actions, &keys, &fingerprints, &attempts, &owner, &retains, &transactional];
+            let values: [&(dyn ToSql + Sync); 9] =
+                [&digests, &actions, &keys, &fingerprints, &attempts, &owner, &retains, &transactional, &until];
             let written = client.query(&hot.claim_many, &values).await?;
             written.iter().map(|row| bytes(row, 0).map(Digest)).collect()
         }

@@ -11,7 +11,7 @@ use super::super::rules::OnReassert;
 use super::hot::{self, Answer};
 use super::queue::{Chained, Claiming, Settling};
 use super::reassert::{self, Findings, Grant};
-use super::room::{Parameter, Room};
+use super::room::{Lease, Parameter, Room};
 use super::rows::bytes;
 use super::schema::Create;
 use super::session::{Backend, Session};
@@ -212,22 +212,27 @@ async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, Trou
 }
 
 async fn renew(session: &Session, room: &Room) -> Result<(), Trouble> {
-    let lease = room.limits.lease.as_secs_f64() * 1000.0;
-    if let Some(owner) = room.owner.get() {
-        let values: [Parameter<'_>; 2] = [(&owner, Type::INT8), (&lease, Type::FLOAT8)];
-        if session.client.execute_typed(sql::RENEW, &values).await? == 1 {
+    let millis = room.limits.lease.as_secs_f64() * 1000.0;
+    if let Some(lease) = room.lease.get() {
+        let Lease { owner, since_ms, .. } = lease;
+        let values: [Parameter<'_>; 3] = [(&owner, Type::INT8), (&millis, Type::FLOAT8), (&since_ms, Type::INT8)];
+        if let [row] = session.client.query_typed(sql::RENEW, &values).await?.as_slice() {
+            room.lease.set(Some(Lease { until: row.try_get(0)?, server: session.server, ..lease }));
             return Ok(());
         }
         tracing::warn!(ledger = room.target.shown(), owner, "the ledger does not know this process any more");
+        room.lease.set(None);
         room.owner.set(None);
     }
     let (host, program, pid) = (host(), program(), std::process::id().cast_signed());
     let values: [Parameter<'_>; 4] =
-        [(&host, Type::TEXT), (&pid, Type::INT4), (&program, Type::TEXT), (&lease, Type::FLOAT8)];
+        [(&host, Type::TEXT), (&pid, Type::INT4), (&program, Type::TEXT), (&millis, Type::FLOAT8)];
     // If its acknowledgement is lost, an owner is left behind that never claims anything.
     let rows = session.client.query_typed(sql::ENROL, &values).await?;
     let row = rows.first().ok_or_else(|| Trouble::new(TroubleKind::Statement, "no owner was made"))?;
-    room.owner.set(Some(row.try_get(0)?));
+    let (owner, since_ms, until) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    room.lease.set(Some(Lease { owner, since_ms, until, server: session.server }));
+    room.owner.set(Some(owner));
     Ok(())
 }
 

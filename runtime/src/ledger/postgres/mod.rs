@@ -51,7 +51,7 @@ use super::{
 use crate::refused::{Kind, Refused};
 use crate::ticket::Job;
 pub(super) use archive::open_archive;
-use engine::Engine;
+use engine::{Engine, Lead};
 use queue::{Auditing, Claiming, Draining, Noting, Op, Settling};
 use target::Target;
 use tasks::Tasking;
@@ -109,13 +109,13 @@ impl Shared {
         let lead = self.engine().as_ref().and_then(Engine::lead);
         match lead {
             // Queued where the worker is driven: it is not woken from elsewhere.
-            Some(lead) => lead.until(async |leads| {
-                match &*self.queue(op) {
-                    Some(engine) if !engine.is_driven_by(leads) => engine.call(),
+            Some(lead) => {
+                let begin = |lead: &Lead| match &*self.queue(op) {
+                    Some(engine) if !engine.is_driven_by(lead) => engine.call(),
                     Some(_) | None => {}
-                }
-                ticket.await
-            }),
+                };
+                lead.until(begin, ticket)
+            }
             None => {
                 self.leave(op);
                 ticket.wait()

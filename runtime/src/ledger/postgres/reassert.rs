@@ -12,7 +12,6 @@ use serde_json::json;
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::types::Type;
 
-use super::super::program::{host, program};
 use super::super::row::Row;
 use super::super::rules::{self, OnReassert};
 use super::super::{ClaimRequest, Digest};
@@ -98,10 +97,8 @@ pub(super) async fn check(session: &Session, room: &Room, grants: &[Arc<Grant>])
 }
 
 async fn is_enrolled(session: &Session, room: &Room) -> Result<bool, Trouble> {
-    let Some(owner) = room.owner.get() else { return Ok(true) };
-    let (host, pid, program) = (host(), std::process::id().cast_signed(), program());
-    let values: [Parameter<'_>; 4] =
-        [(&owner, Type::INT8), (&host, Type::TEXT), (&pid, Type::INT4), (&program, Type::TEXT)];
+    let Some(lease) = room.lease.get() else { return Ok(true) };
+    let values: [Parameter<'_>; 2] = [(&lease.owner, Type::INT8), (&lease.since_ms, Type::INT8)];
     let rows = session.client.query_typed(sql::IS_OURS, &values).await?;
     Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or(false))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::{ToSql, Type};
@@ -11,7 +12,7 @@ use super::super::rules::{self, OnAction};
 use super::super::{ClaimRequest, Claimed, messages};
 use super::Limits;
 use super::rows::text;
-use super::session::Session;
+use super::session::{Server, Session};
 use super::sql;
 use super::target::Target;
 use super::tls::Tls;
@@ -28,6 +29,8 @@ pub(super) struct Room {
     pub(super) known: Fact<Option<Uuid>>,
     /// This process's row in `owner`.
     pub(super) owner: Fact<Option<i64>>,
+    /// What claims are written under.
+    pub(super) lease: Fact<Option<Lease>>,
     /// A claim has met a lease of ours that had lapsed.
     pub(super) lapsed: Fact<bool>,
     /// It was said that a standby lags.
@@ -35,6 +38,17 @@ pub(super) struct Room {
     /// The last claims met some that were stored: the next ones may, too.
     pub(super) meets_stored: Fact<bool>,
     actions: Mutex<Actions>,
+}
+
+/// This process's lease, as one server has it on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) owner: i64,
+    /// When the owner was enrolled, in milliseconds: with its id it names this process, also on a server that gives an id twice.
+    pub(super) since_ms: i64,
+    /// By the server's clock. Nobody shortens it but its owner.
+    pub(super) until: SystemTime,
+    pub(super) server: Server,
 }
 
 /// A value that one task changes at a time; whoever drives the runtime may do so on another thread.
@@ -89,6 +103,7 @@ impl Room {
             tls: Mutex::default(),
             known: Fact::new(None),
             owner: Fact::new(None),
+            lease: Fact::new(None),
             lapsed: Fact::new(false),
             warned: Fact::new(false),
             meets_stored: Fact::new(false),

@@ -25,6 +25,7 @@ pub(super) struct Session {
     /// Which ledger this is, whatever its address.
     pub(super) ledger: Uuid,
     pub(super) backend: Backend,
+    pub(super) server: Server,
     /// There is a standby, and the server acknowledges what that may not have.
     pub(super) follower_lags: bool,
 }
@@ -33,6 +34,12 @@ pub(super) struct Session {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backend {
     pid: i32,
+    since: SystemTime,
+}
+
+/// One run of a server: what is known of one need not be so on another, which may be an older copy of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Server {
     since: SystemTime,
 }
 
@@ -74,7 +81,8 @@ impl Session {
         );
         client.batch_execute(&settings).await?;
         let about = "SELECT pg_backend_pid(), coalesce(backend_start, now()),
-               current_setting('synchronous_standby_names') = '' AND EXISTS(SELECT FROM pg_stat_replication)
+               current_setting('synchronous_standby_names') = '' AND EXISTS(SELECT FROM pg_stat_replication),
+               pg_postmaster_start_time()
              FROM pg_stat_get_activity(pg_backend_pid())";
         let rows = client.query_typed(about, &[]).await?;
         let Some(row) = rows.first() else {
@@ -85,12 +93,13 @@ impl Session {
         };
         let backend = Backend { pid: row.try_get(0)?, since: row.try_get(1)? };
         let follower_lags = row.try_get(2)?;
+        let server = Server { since: row.try_get(3)? };
         if let Some(former) = former {
             end(&client, former).await?;
         }
         let ledger = schema::prepare(&mut client, create).await?;
         let hot = Hot::prepare(&client).await?;
-        Ok(Session { client, hot, ledger, backend, follower_lags })
+        Ok(Session { client, hot, ledger, backend, server, follower_lags })
     }
 }
 

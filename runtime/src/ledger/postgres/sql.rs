@@ -17,18 +17,28 @@ macro_rules! alive {
     };
 }
 
-/// A fresh claim: digest, action, key, fingerprint, attempt, owner, retain, transactional. No row: there is one already, or the lease has lapsed.
-pub(super) const CLAIM_ONE: &str = concat!(
-    "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
-       transactional)
-     SELECT $1::bytea, $2::bigint, $3::text, $4::bytea, 0, 1, $5::uuid, $6::bigint, ",
-    now_ms!(),
-    ", $7::bigint, $8::boolean WHERE ",
-    alive!("$6"),
-    " ON CONFLICT (digest) DO NOTHING"
-);
+macro_rules! claim_one {
+    ($lives:expr) => {
+        concat!(
+            "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
+               transactional)
+             SELECT $1::bytea, $2::bigint, $3::text, $4::bytea, 0, 1, $5::uuid, $6::bigint, ",
+            now_ms!(),
+            ", $7::bigint, $8::boolean WHERE ",
+            $lives,
+            " ON CONFLICT (digest) DO NOTHING"
+        )
+    };
+}
 
-/// Many of them. In the order of their digests, so that two batches wait for each other in one direction only.
+/// A fresh claim: digest, action, key, fingerprint, attempt, owner, retain, transactional, the end of the lease as this server has
+/// it on record. No row: there is one already, or the lease has lapsed.
+pub(super) const CLAIM_ONE: &str = claim_one!("clock_timestamp() < $9::timestamptz");
+
+/// The same, for who does not know the end of its lease.
+pub(super) const CLAIM_LOOKING: &str = claim_one!(alive!("$6"));
+
+/// Many of the first kind. In the order of their digests, so that two batches wait for each other in one direction only.
 pub(super) const CLAIM_MANY: &str = concat!(
     "INSERT INTO portcullis.claim(digest, action, key, fingerprint, state, epoch, attempt, owner, claimed_ms, retain_ms,
        transactional)
@@ -37,9 +47,7 @@ pub(super) const CLAIM_MANY: &str = concat!(
     ", retain, transactional
      FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::bytea[], $5::uuid[], $7::bigint[], $8::boolean[])
        AS asked(digest, action, key, fingerprint, attempt, retain, transactional)
-     WHERE ",
-    alive!("$6"),
-    " ORDER BY digest ON CONFLICT (digest) DO NOTHING RETURNING digest"
+     WHERE clock_timestamp() < $9::timestamptz ORDER BY digest ON CONFLICT (digest) DO NOTHING RETURNING digest"
 );
 
 /// What [`Seen::read`](super::rows::Seen::read) reads, and after it whatever else is asked for.
@@ -151,9 +159,8 @@ pub(super) const REASSERT: &str = concat!(
      WHERE stored.epoch < excluded.epoch AND stored.state IN (3, 4) AND NOT stored.running"
 );
 
-/// Is this owner the process that it was? Owner, host, pid, program. A server that took over may have given its number to another one.
-pub(super) const IS_OURS: &str =
-    "SELECT EXISTS(SELECT FROM portcullis.owner WHERE id = $1 AND host = $2 AND pid = $3 AND program = $4)";
+/// Is this owner the process that it was? Owner, since when. A server that took over may have given its number to another one.
+pub(super) const IS_OURS: &str = "SELECT EXISTS(SELECT FROM portcullis.owner WHERE id = $1 AND since_ms = $2)";
 
 /// Which of these claims still run: digests.
 pub(super) const STILL_RUNNING: &str =
@@ -167,14 +174,15 @@ pub(super) const ENROL: &str = concat!(
     now_ms!(),
     ", clock_timestamp() + $4 * interval '1 millisecond', ",
     now_ms!(),
-    ") RETURNING id"
+    ") RETURNING id, since_ms, lease_until"
 );
 
-/// Owner, lease in milliseconds. Also one that has lapsed: what others have written meanwhile stays. No row: no such owner.
+/// Owner, lease in milliseconds, since when. Also one that has lapsed: what others have written meanwhile stays. No row: no such
+/// owner. By its id alone it might be another one, to whom a server that was promoted has given an id once more.
 pub(super) const RENEW: &str = concat!(
     "UPDATE portcullis.owner SET lease_until = clock_timestamp() + $2 * interval '1 millisecond', renewed_ms = ",
     now_ms!(),
-    " WHERE id = $1"
+    " WHERE id = $1 AND since_ms = $3 RETURNING lease_until"
 );
 
 /// An owner that is done.

@@ -105,6 +105,7 @@ impl Worker {
                 self.unchecked = false;
                 if !is_enrolled {
                     tracing::warn!(ledger = self.room.target.shown(), "the ledger does not know this process any more");
+                    self.room.lease.set(None);
                     self.room.owner.set(None);
                     self.renew_at = Instant::now();
                 }
