@@ -75,6 +75,28 @@ fn a_lost_reply_is_never_a_second_payment() {
 }
 
 #[test]
+fn a_batch_asks_once_for_what_is_new() {
+    let output = example("batch").output().expect("it starts");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    in_order(
+        &said,
+        &[
+            "the bank is asked for 3 payouts",
+            "first:\n  tr_",
+            "\n  tr_",
+            "\n  the bank does not know the account 0",
+            // The third is free again, since nothing was moved; the fourth is new.
+            "the bank is asked for 2 payouts",
+            "again:\n  tr_",
+            "\n  key_conflict",
+            "\n  the bank does not know the account 0",
+            "\n  tr_",
+        ],
+    );
+}
+
+#[test]
 fn a_task_is_done_once_and_goes_on_with_the_account_that_it_has() {
     let output = example("task").output().expect("it starts");
     let said = said(&output);

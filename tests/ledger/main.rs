@@ -2,6 +2,8 @@
 
 #[path = "../ledger_stores/acts.rs"]
 mod acts;
+#[path = "../ledger_stores/batches.rs"]
+mod batches;
 mod broken;
 mod disk;
 mod doubt;

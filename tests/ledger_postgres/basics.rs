@@ -379,3 +379,23 @@ fn a_url_that_is_no_database_is_refused_and_no_password_is_shown() {
     }
     assert!(room.effects().is_empty());
 }
+
+#[test]
+fn a_batch_of_a_thousand_takes_a_few_transactions() {
+    static PINGS: portcullis::ledger::Batch = portcullis::ledger::batch!("pings");
+    // Transactions are numbered over a whole server: this one is alone on it.
+    let Some(server) = server::Server::start(&[], |_| {}) else { return };
+    let room = Room::on(&server.url());
+    let gate = room.gate();
+    run(&gate, &room, "warm").unwrap();
+    let written = || room.sql("SELECT txid_current()")[0].parse::<u32>().unwrap();
+    let before = written();
+    let body = |granted: Vec<portcullis::ledger::BatchItem<u32>>| {
+        granted.iter().map(|one| Ok::<_, Error>(one.item)).collect::<Vec<_>>()
+    };
+    let outcomes = gate.scope_sync(|| PINGS.run_sync(0..1000, |key| *key, body));
+    assert!(outcomes.into_iter().zip(0..).all(|(outcome, key)| outcome.unwrap() == key));
+    // 2,000 if each claim and each settlement were one.
+    let taken = written() - before;
+    assert!(taken < 40, "{taken}");
+}

@@ -4,6 +4,8 @@
 #[path = "../ledger_stores/acts.rs"]
 mod acts;
 mod basics;
+#[path = "../ledger_stores/batches.rs"]
+mod batches;
 mod faults;
 mod inside;
 mod inside_sqlx;

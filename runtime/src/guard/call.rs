@@ -111,6 +111,12 @@ impl<K: Asked> Call<K, Once> {
 }
 
 impl<K: Asked> Call<K, Once> {
+    /// For a body of this crate's own: what it was granted, once it is polled.
+    pub(super) fn claimed(&mut self) -> impl FnOnce() -> Arc<ClaimState> + use<K> {
+        let handover = self.hand_over();
+        move || handover.passed().1.clone().unwrap_or_else(|| polled_too_early())
+    }
+
     /// `reconcile = …` of an async function: asked only if the claim is in doubt.
     pub fn reconcile<F, T>(&mut self, reconcile: F) -> impl Future<Output = Reconciled<T>> + use<F, T, K>
     where

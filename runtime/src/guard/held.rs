@@ -69,6 +69,8 @@ pub(super) struct ClaimState {
     pub(super) action: Cow<'static, str>,
     pub(super) idempotency_key: String,
     pub(super) did_not_happen: AtomicBool,
+    /// Its body waits in a [batch](super::batch), whose common body has not begun.
+    pub(super) seated: AtomicBool,
 }
 
 /// A granted claim that is not settled yet (invariant 3 of [`guard`](super)).
@@ -95,6 +97,7 @@ impl Held {
             inside: Mutex::new(None),
             action,
             did_not_happen: AtomicBool::new(false),
+            seated: AtomicBool::new(false),
         });
         Held { state, stage: Stage::Granted, watch: None, _open: open }
     }
@@ -146,6 +149,9 @@ impl Held {
         match self.stage {
             // Nobody can wait here; the store works it off.
             Stage::Granted => drop(self.settle(Settlement::Released("never started"))),
+            Stage::Started if self.state.seated.load(Ordering::Acquire) => {
+                drop(self.settle(Settlement::Released("never started")));
+            }
             Stage::Started => drop(self.settle(Settlement::InDoubt(how))),
             Stage::Settled => {}
         }

@@ -14,6 +14,7 @@
 //!    body was never started.
 //! 4. A task that was entered is left: whatever cuts the call short leaves it blocked.
 
+mod batch;
 mod call;
 mod claim;
 mod claiming;
@@ -29,6 +30,7 @@ mod steps;
 mod sync;
 mod values;
 
+pub use batch::{Batch, BatchItem};
 pub use call::{Call, Entered, EnteredOnce, Once, Plain};
 pub use claim::{Claim, Noting};
 pub use future::{Guarded, once, reconciled, run_task};

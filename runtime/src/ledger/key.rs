@@ -69,6 +69,11 @@ impl Key {
         Key(template(literals, values))
     }
 
+    /// The text, if there is one.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.0.as_deref().ok()
+    }
+
     /// The text of the key.
     ///
     /// # Errors

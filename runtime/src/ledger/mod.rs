@@ -35,6 +35,8 @@ mod admin;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+pub use crate::__batch as batch;
+pub use crate::guard::{Batch, BatchItem};
 pub(crate) use crate::ticket::{Reply, Ticket};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use admin::{By, ClaimState, Event, Exported, Filter, Ledger, Owner, Record, Swept};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use portcullis::{Portcullis, Refused, once};
 
+mod batching;
 mod booking;
 mod broken;
 mod stops;
@@ -160,6 +161,10 @@ fn main() {
             say("ready");
             listen();
             say(&many(&gate, threads.parse().expect("a number of threads"), keys));
+        }
+        ("batch", [orders, kill_after]) => {
+            let number = |text: &String| text.parse().expect("a number");
+            say(&batching::run(&gate, number(orders), number(kill_after)));
         }
         ("serve", []) => broken::serve(&gate),
         ("full-disk", []) => full_disk(&gate),
