@@ -1,6 +1,6 @@
 //! A server with another one that follows it, and takes its place.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::*;
@@ -43,6 +43,12 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
+/// One at a time: who makes tracing acquainted with a place in the code while another thread sets a subscriber may keep it silent.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What a new gate warns of in its first call, which this thread drives.
 fn warned(room: &Room, key: &str) -> Vec<String> {
     let warnings = Warnings::default();
@@ -60,6 +66,7 @@ fn until(url: &str, query: &str, expected: &str) {
 
 #[test]
 fn a_standby_that_is_waited_for_has_every_claim_and_one_that_is_not_is_warned_of() {
+    let _alone = alone();
     let Some(server) = Server::start(&[], |_| {}) else { return };
     let mut room = Room::on(&server.url());
     assert_eq!(warned(&room, "alone").concat(), "");
@@ -89,17 +96,19 @@ struct Failover {
     standby: Server,
     proxy: Proxy,
     room: Room,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Failover {
     /// The standby has what is written before it is [cut off](Self::cut), and nothing after that.
     fn ready() -> Option<Self> {
+        let alone = alone();
         let primary = Server::start(&[], |_| {})?;
         let proxy = Proxy::to(primary.port());
         let room = Room::on(&primary.url());
         let standby = primary.standby();
         until(&room.url, "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'", "1");
-        Some(Failover { primary: Mutex::new(Some(primary)), standby, proxy, room })
+        Some(Failover { primary: Mutex::new(Some(primary)), standby, proxy, room, _alone: alone })
     }
 
     fn port(&self) -> u16 {

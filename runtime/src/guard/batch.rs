@@ -354,14 +354,14 @@ fn no_outcome(site: &Site) -> Refused {
 
 /// The next ones, of each key one: the second of a key is claimed when the first is settled.
 fn next_round<I>(wanted: &mut VecDeque<Wanted<I>>, at_most: usize) -> Vec<Wanted<I>> {
-    let (mut round, mut later) = (Vec::new(), VecDeque::new());
+    let (mut round, mut later) = (Vec::new(), Vec::new());
     let mut keys: HashSet<String> = HashSet::new();
     while round.len() < at_most
         && let Some(one) = wanted.pop_front()
     {
         // A key that can't be one is refused by its own call.
         match one.key.text() {
-            Some(key) if keys.contains(key) => later.push_back(one),
+            Some(key) if keys.contains(key) => later.push(one),
             Some(key) => {
                 keys.insert(key.to_owned());
                 round.push(one);
@@ -369,8 +369,7 @@ fn next_round<I>(wanted: &mut VecDeque<Wanted<I>>, at_most: usize) -> Vec<Wanted
             None => round.push(one),
         }
     }
-    later.append(wanted);
-    *wanted = later;
+    later.into_iter().rev().for_each(|one| wanted.push_front(one));
     round
 }
 

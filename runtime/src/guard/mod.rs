@@ -5,7 +5,7 @@
 //!                                           └ in doubt → reconcile → claim again
 //! ```
 //! `steps` decides, `sync`, `future` and `gated` carry out: one blocks between the steps, the others await. None knows what
-//! the others do not, so a rule that holds for sync code holds for async code.
+//! the others do not, so a rule that holds for sync code holds for async code. `batch` drives many of them towards one body.
 //!
 //! # Invariants
 //! 1. The body is touched in one place of each shell, after [`steps::Next::Run`].

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use portcullis::ledger::{Batch, BatchItem};
 use portcullis::{Portcullis, Refused, once};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,16 @@ pub fn effect(gate: &Portcullis, key: u64, cents: u64) -> Result<Receipt, Refuse
 pub async fn effect_async(gate: &Portcullis, key: u64, cents: u64) -> Result<Receipt, Refused> {
     let _ = cents;
     Ok(receipt(key))
+}
+
+static EFFECTS: Batch = portcullis::ledger::batch!("bench.effects");
+
+/// So many in one batch.
+pub fn batch(gate: &Portcullis, calls: u32) {
+    let keys = (0..calls).map(|_| key());
+    let body = |granted: Vec<BatchItem<u64>>| granted.iter().map(|one| Ok(receipt(one.item))).collect();
+    let outcomes: Vec<Result<Receipt, Refused>> = gate.scope_sync(|| EFFECTS.run_sync(keys, |key| *key, body));
+    assert!(outcomes.iter().all(Result::is_ok));
 }
 
 pub fn gate(ledger: &Path) -> Portcullis {

@@ -8,7 +8,7 @@
 //! cargo bench -p portcullis-benches --bench ledger                 # everything
 //! cargo bench -p portcullis-benches --bench ledger -- one many     # these parts only
 //! ```
-//! Parts: `one`, `flushes`, `many`, `processes`, `rows`, `sweep`, `replays`, `peer` (agent-effects), `postgres`. The ledgers lie in `target/tmp`, which must be a disk.
+//! Parts: `one`, `flushes`, `many`, `batch` (of 1,000), `processes`, `rows`, `sweep`, `replays`, `peer` (agent-effects), `postgres`. The ledgers lie in `target/tmp`, which must be a disk.
 
 mod bare;
 mod bare_postgres;
@@ -33,10 +33,11 @@ fn main() {
         return processes::child(ledger, millis);
     }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
-    let parts: [(&str, fn()); 9] = [
+    let parts: [(&str, fn()); 10] = [
         ("one", one),
         ("flushes", flushes),
         ("many", many::run),
+        ("batch", batch),
         ("processes", processes::run),
         ("rows", rows::run),
         ("sweep", rows::sweep),
@@ -54,6 +55,21 @@ fn main() {
 /// A directory on a disk, gone with the value.
 fn room() -> TempDir {
     tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a directory")
+}
+
+/// A batch beside as many calls, one after the other.
+fn batch() {
+    let room = room();
+    let gate = guarded::gate(&room.path().join("ledger.sqlite"));
+    race::run("SQLite: a batch of 1,000, effects a second", room.path(), 1000, batches(&gate));
+    postgres::batch();
+}
+
+fn batches(gate: &portcullis::Portcullis) -> Vec<race::Turn<'_>> {
+    vec![
+        ("one sync call after the other", Box::new(|calls| guarded::many(gate, calls))),
+        ("in one batch", Box::new(|calls| guarded::batch(gate, calls))),
+    ]
 }
 
 /// One caller, who waits for each claim and each settlement.

@@ -22,6 +22,14 @@ pub fn run() {
     many(disk, &database(), &database());
 }
 
+/// A batch beside as many calls, one after the other.
+pub fn batch() {
+    let disk = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let Some(server) = server::Server::start_in(disk, &["fsync=on"], |_| {}) else { return };
+    let gate = guarded::gate_at(&server::new_database(&server.url()));
+    race::run("PostgreSQL: a batch of 1,000, effects a second", disk, 1000, crate::batches(&gate));
+}
+
 /// One caller, who waits for each claim and each settlement.
 fn one(disk: &Path, bare: &str, ours: &str) {
     let (runtime, current) = (current(), current());
